@@ -26,6 +26,18 @@ pub const BP_TOML: &str = include_str!("../bp.toml");
 /// The same environments with a single service, configured without `[[service]]`.
 pub const ONE_SERVICE: &str = include_str!("../one-service.toml");
 
+/// The example's environments for a sandbox whose clock runs `rate` times as fast as real time: the tasks of a successful
+/// ECS deployment are watched for 10 s of the sandbox's time.
+pub fn bp_toml(rate: u32) -> String {
+    stable_for(BP_TOML, &format!("{}ms", (10_000 / rate.max(1)).max(1)))
+}
+
+/// `text`, an example's `bp.toml`, with this `ecs.stable-for`.
+pub fn stable_for(text: &str, time: &str) -> String {
+    let set = |text: String, table: &str| text.replace(table, &format!("{table}stable-for = \"{time}\"\n"));
+    ["[environment.ecs]\n", "[service.ecs]\n"].into_iter().fold(text.to_owned(), set)
+}
+
 /// An access key for the sandbox. Not a secret: the sandbox accepts any key.
 pub const ACCESS_KEY: (&str, &str) = ("AKIABPSANDBOX0000000", SECRET_ACCESS_KEY);
 
@@ -45,7 +57,7 @@ impl World {
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(rate: u32) -> std::io::Result<Self> {
-        let config = Config::parse(BP_TOML, "examples/bp.toml").expect("the example file is valid");
+        let config = Config::parse(&bp_toml(rate), "examples/bp.toml").expect("the example file is valid");
         Self::of(config, rate).await
     }
 
@@ -160,6 +172,7 @@ fn deploy_earlier_version(sandbox: &Sandbox, environment: &EnvironmentConfig, se
                 "essential": true,
                 "portMappings": [{ "containerPort": 8080, "protocol": "tcp" }],
                 "environment": [{ "name": "DEPLOY_PLATFORM", "value": "ecs" }],
+                "healthCheck": { "command": ["CMD-SHELL", "wget -q -O /dev/null http://127.0.0.1:8080/"] },
             }],
         });
         sandbox

@@ -18,6 +18,14 @@ async fn flags_without_effect_are_refused() {
     for (name, arguments, flag) in [
         ("rollback", &["--image", IMAGE][..], "--image"),
         ("rollback", &["--artifact", "artifact.json"], "--artifact"),
+        ("rollback", &["--slots", "a=b,c=d"], "--slots"),
+        ("rollback", &["--no-receipt", "--receipt", "receipt.json"], "--receipt"),
+        ("deploy-ecs", &["--check", "--receipt", "receipt.json"], "--receipt"),
+        ("deploy-eks", &["--check", "--receipt", "receipt.json"], "--receipt"),
+        ("deploy-ecs", &["--no-wait", "--rollback-on-cancel"], "--no-wait"),
+        ("deploy-ecs", &["--no-wait", "--keep-revisions", "3"], "--no-wait"),
+        ("deploy-eks", &["--no-wait", "--logs"], "--no-wait"),
+        ("switch-traffic", &["--receipt", "receipt.json", "back"], "--receipt"),
         ("refresh-pull-secret", &["--image", IMAGE], "--image"),
         ("refresh-pull-secret", &["--artifact", "artifact.json"], "--artifact"),
         ("refresh-pull-secret", &["--timeout", "5m"], "--timeout"),
@@ -83,6 +91,8 @@ async fn variables_that_do_not_apply_are_ignored() {
     for (name, arguments) in [
         ("verify", &["--env", "staging", "--image", &image][..]),
         ("deploy-ecs", &["--env", "staging", "--revision", "shop-web:1"]),
+        ("deploy-ecs", &["--env", "staging", "--check"]),
+        ("wait", &["--env", "staging"]),
         ("promote", &["--to", "staging", "--tag", "1.0.0"]),
         ("config", &["check"]),
         ("switch-traffic", &["--env", "staging", "--kubernetes-service", "none", "status"]),

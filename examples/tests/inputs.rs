@@ -34,7 +34,8 @@ async fn rejects_invalid_files_and_flags() {
         2,
         &["dev is the first environment of bp.toml", "--from"],
     );
-    refused(&stage, &stage.run("rollback", &deploy).await, 2, &["receipt.json"]);
+    let absent = ["--env", "staging", "--receipt", "absent.json"];
+    refused(&stage, &stage.run("rollback", &absent).await, 2, &["absent.json"]);
 
     stage.write("artifact.json", "{\n  \"commit_sha\": 7\n}");
     refused(&stage, &stage.run("dual-deploy", &deploy).await, 2, &["artifact.json:2:"]);
@@ -116,7 +117,9 @@ async fn every_binary_prints_help_and_rejects_unknown_flags() {
         "dual-deploy",
         "rollback",
         "secrets",
+        "status",
         "verify",
+        "wait",
         "quickstart",
     ] {
         let end = stage.run(name, &["--help"]).await;

@@ -152,9 +152,11 @@ async fn writes_promotion_records_to_a_file_and_attaches_each_once() {
             .count()
     };
     assert_eq!(attached(), 0);
+    let first = stage.read("record.jsonl");
     for _ in 0..2 {
         let end = stage.run("promote", &with_records).await;
         assert_eq!((end.code, attached()), (0, 1), "{}", end.stderr);
+        assert_eq!(stage.read("record.jsonl"), first, "the first record is kept");
     }
 
     // The tag moves: the record contains the previous digest.
@@ -165,4 +167,17 @@ async fn writes_promotion_records_to_a_file_and_attaches_each_once() {
     let record = record();
     assert_eq!(record.digest.as_str(), next.digest());
     assert_eq!(record.previous.unwrap().as_str(), image.digest());
+
+    // A rerun changes nothing, and keeps what the tag pointed to before.
+    let end = stage.run("promote", &with_records).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let kept = serde_json::from_str::<PromotionRecord>(stage.read("record.jsonl").trim()).unwrap();
+    assert_eq!(kept.previous.unwrap().as_str(), image.digest());
+
+    // A file that cannot be written is detected before anything is copied.
+    sandbox.registry(dev.registry().as_str()).push(&shop("3.0.2").build(), "shop/web", "3.0.0");
+    let unwritable = [&promote[..], &["--record", "no/such/directory/record.jsonl"]].concat();
+    let end = stage.run("promote", &unwritable).await;
+    assert!(end.code != 0 && end.stderr.contains("record.jsonl"), "{} {}", end.code, end.stderr);
+    assert_eq!(destination.tags("shop/web")["3.0.0"], next.digest());
 }

@@ -31,6 +31,8 @@ enum Task {
     Check(check::Arguments),
     /// Write the listings of the public APIs in docs/api
     Api,
+    /// Write the list of members and enum values of the AWS SDKs, after their review
+    SdkMembers,
     /// Run the scenarios against real servers, and real clients against the sandbox
     E2e(e2e::Arguments),
     /// Break guarantees on purpose, and check that a test of every tier fails
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Check(arguments) => check::run(&arguments),
         Task::Api => check::write_api(),
+        Task::SdkMembers => check::write_sdk_members(),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Mutants(arguments) => mutants::run(&arguments),
         Task::BenchCopy(arguments) => bench_copy::run(&arguments),

@@ -175,23 +175,49 @@ pub(crate) fn to_json(value: &impl Serialize) -> String {
 /// When the path has no file name, or its directory is not writable. No temporary file is left behind.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), DocumentError> {
     let failed = |source| DocumentError::Write { path: path.to_owned(), source };
-    let name = path
-        .file_name()
-        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name")))?;
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".{:016x}.tmp", fastrand::u64(..)));
-    let temporary = directory.join(temporary);
+    let temporary = temporary_for(path).map_err(failed)?;
     replace(&temporary, path, content)
-        .and_then(|()| sync_directory(directory))
+        .and_then(|()| sync_directory(directory_of(path)))
         .inspect_err(|_| {
             // Best effort: the first error is the one to return.
             let _ = fs::remove_file(&temporary);
         })
         .map_err(failed)
+}
+
+/// Checks that [`write_atomically`] could write the file at `path`, without changing it.
+///
+/// # Errors
+/// When the path has no file name or is a directory, or its directory is not writable.
+pub fn check_writable(path: &Path) -> Result<(), DocumentError> {
+    let failed = |source| DocumentError::Write { path: path.to_owned(), source };
+    if path.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    let temporary = temporary_for(path).map_err(failed)?;
+    File::options()
+        .write(true)
+        .create_new(true)
+        .open(&temporary)
+        .and_then(|_| fs::remove_file(&temporary))
+        .map_err(failed)
+}
+
+/// The path of a new temporary file beside the file at `path`.
+fn temporary_for(path: &Path) -> io::Result<PathBuf> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
+    let mut temporary = name.to_owned();
+    temporary.push(format!(".{:016x}.tmp", fastrand::u64(..)));
+    Ok(directory_of(path).join(temporary))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn replace(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -244,6 +270,21 @@ mod tests {
         assert!(write_atomically(&taken, b"x").is_err());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         assert!(write_atomically(Path::new("/"), b"x").is_err());
+    }
+
+    #[test]
+    fn checks_that_a_file_is_writable_without_changing_anything() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        check_writable(&path).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        write_atomically(&path, b"one").unwrap();
+        check_writable(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), "one");
+        let missing = directory.path().join("no/such/place.json");
+        for invalid in [missing.as_path(), directory.path(), Path::new("/")] {
+            assert!(check_writable(invalid).is_err(), "{}", invalid.display());
+        }
     }
 
     #[test]

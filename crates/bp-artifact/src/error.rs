@@ -17,6 +17,8 @@ pub enum ErrorClass {
     Unavailable,
     /// Another party changed or deleted the object during the operation.
     Superseded,
+    /// Content does not have the digest that identifies it.
+    DigestMismatch,
     /// The caller cancelled the operation.
     Interrupted,
     /// A bug, in this code or in the service that was called.

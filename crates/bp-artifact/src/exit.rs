@@ -62,6 +62,7 @@ impl From<ErrorClass> for ExitCode {
             ErrorClass::Refused => ExitCode::Refused,
             ErrorClass::Unavailable => ExitCode::Unavailable,
             ErrorClass::Superseded => ExitCode::Superseded,
+            ErrorClass::DigestMismatch => ExitCode::Drift,
             ErrorClass::Interrupted => ExitCode::Interrupted,
             ErrorClass::Unexpected => ExitCode::Unexpected,
         }

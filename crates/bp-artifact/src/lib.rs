@@ -50,6 +50,7 @@ pub mod digest;
 pub mod document;
 pub mod error;
 mod exit;
+pub mod host;
 mod image;
 pub mod media_type;
 pub mod operation;

@@ -1,10 +1,17 @@
 //! Promote images from one environment's registry to another by digest.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bp_artifact::{
-    ImageRef, Operation, Registry, Repository, ResolvedImage, Tag, config::EnvironmentConfig,
-    document::write_atomically, select::TagSelector, time::TimeSource,
+    ImageRef, Operation, Registry, Repository, ResolvedImage, Tag,
+    config::EnvironmentConfig,
+    document::{check_writable, write_atomically},
+    select::TagSelector,
+    time::TimeSource,
 };
 use bp_promote::{
     CopyError, CopyOptions, Journal, PromotionRecord, RegistryClient,
@@ -101,6 +108,12 @@ impl Promotion {
         Ok(Promotion { client, options })
     }
 
+    /// Limits the time for copying.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.copy = self.options.copy.timeout(timeout);
+        self
+    }
+
     /// The source and destination of one image, tagged with `tag` if given.
     pub fn image(&self, route: Route<'_>, image: &ResolvedImage, tag: Option<&Tag>) -> Pair {
         let source: ImageRef = image.moved_to(route.from).reference.into();
@@ -149,6 +162,18 @@ impl Promotion {
         plan_all(images, self.options.copy.clone())
     }
 
+    /// Checks that the records can be written, before anything is copied.
+    ///
+    /// # Errors
+    /// When the file of the records cannot be read or written.
+    pub fn check_record_file(&self) -> Result<(), Failure> {
+        if let Some(path) = &self.options.record {
+            earlier_records(path)?;
+            check_writable(path)?;
+        }
+        Ok(())
+    }
+
     /// Copies the images.
     pub fn copy(&self, images: Vec<Pair>) -> Operation<CopyEvent, RunReport> {
         tracing::info_span!("promote", images = images.len())
@@ -156,7 +181,8 @@ impl Promotion {
     }
 
     /// Writes the records of the promoted images to a file and attaches them to the images, as the options specify.
-    /// `routes` are the routes of the report's images, in the same order.
+    /// `routes` are the routes of the report's images, in the same order. The file keeps the record of an earlier run if
+    /// the image is unchanged since: only that one has the previous digest.
     ///
     /// # Errors
     /// When the file cannot be written, or a registry rejects a record.
@@ -172,7 +198,12 @@ impl Promotion {
             |(image, route): (&ImageReport, &Route<'_>)| PromotionRecord::of(image, route.from, route.to, at);
         let records: Vec<_> = report.images.iter().zip(routes).filter_map(record).collect();
         if let Some(path) = &self.options.record {
-            let lines: String = records.iter().map(|record| format!("{}\n", json!(record))).collect();
+            let earlier = earlier_records(path)?;
+            let kept = |record: &PromotionRecord| {
+                let earlier = earlier.iter().find(|earlier| record.continues(earlier));
+                json!(earlier.unwrap_or(record)).to_string()
+            };
+            let lines: String = records.iter().map(|record| kept(record) + "\n").collect();
             write_atomically(path, lines.as_bytes())?;
         }
         if self.options.attach_record {
@@ -186,6 +217,15 @@ impl Promotion {
             }
         }
         Ok(())
+    }
+}
+
+/// The records in a file that an earlier run has written; empty if there is none.
+fn earlier_records(path: &Path) -> Result<Vec<PromotionRecord>, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failure::bad_input(format!("cannot read {}: {error}", path.display()))),
     }
 }
 

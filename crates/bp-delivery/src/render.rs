@@ -10,7 +10,7 @@ use std::{
 
 use bp_artifact::{
     DigestRef, ExitCode, Operation, Outcome, Verdict,
-    deploy::{DeployEvent, Receipt, TargetReceipt, preflight::Preflight},
+    deploy::{DeployEvent, Receipt, Revision, TargetId, TargetReceipt, preflight::Preflight},
     operation::Event,
     saga::SagaEvent,
     sync::lock,
@@ -161,8 +161,44 @@ impl Ui {
     /// As [`follow`](Self::follow).
     pub async fn follow_until<E: Show, R: Send + 'static>(
         &self,
+        work: Operation<E, R>,
+        stop: impl Future<Output = ()>,
+    ) -> R {
+        self.follow_while(work, stop, |_| true).await
+    }
+
+    /// Renders the events of a deployment until its change is applied, and then cancels it: the deployment continues on
+    /// the platform. Also returns what was started; `None` if it ended before that.
+    ///
+    /// # Cancel safety
+    /// As [`follow`](Self::follow).
+    pub async fn start<R: Send + 'static>(
+        &self,
+        work: Operation<DeployEvent, R>,
+        stop: impl Future<Output = ()>,
+    ) -> (R, Option<Started>) {
+        let mut started = None;
+        let is_starting = |event: &DeployEvent| {
+            if let DeployEvent::Applied { target, revision, deployment, adopted } = event {
+                started = Some(Started {
+                    target: target.clone(),
+                    revision: revision.clone(),
+                    deployment: deployment.clone(),
+                    adopted: *adopted,
+                });
+            }
+            started.is_none()
+        };
+        let result = self.follow_while(work, stop, is_starting).await;
+        (result, started)
+    }
+
+    /// As [`follow_until`](Self::follow_until); also cancels the operation after an event for which `continues` is false.
+    async fn follow_while<E: Show, R: Send + 'static>(
+        &self,
         mut work: Operation<E, R>,
         stop: impl Future<Output = ()>,
+        mut continues: impl FnMut(&E) -> bool,
     ) -> R {
         let mut stop = pin!(stop.fuse());
         loop {
@@ -173,14 +209,33 @@ impl Ui {
                     continue;
                 }
             };
-            match (event, self.0.json) {
-                (Some(event), true) => self.json("event", &event),
-                (Some(event), false) => self.show(&event),
-                (None, _) => break,
+            let Some(event) = event else { break };
+            if self.0.json {
+                self.json("event", &event);
+            } else {
+                self.show(&event);
+            }
+            if !continues(&event) {
+                work.cancel();
             }
         }
         self.close();
         work.await
+    }
+
+    /// Prints a deployment that was started and is not followed.
+    pub fn started(&self, started: &Started) -> ExitCode {
+        let Started { target, revision, deployment, adopted } = started;
+        let what = if *adopted { "was already in progress" } else { "started" };
+        self.result(
+            format!(
+                "{target}: {deployment} ({}) {what} and is not watched: its end is unknown and no digest is proven; \
+                 follow it with the command `wait`",
+                revision.short_id()
+            ),
+            started,
+        );
+        ExitCode::Done
     }
 
     /// Prints the outcome of one target, and returns its exit code.
@@ -274,6 +329,21 @@ impl Ui {
         });
         bar.clone()
     }
+}
+
+/// A deployment that was started and is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Started {
+    /// The target.
+    pub target: TargetId,
+    /// The revision that is deployed.
+    pub revision: Revision,
+    /// The platform's ID of the deployment.
+    pub deployment: String,
+    /// Whether it was already in progress.
+    pub adopted: bool,
 }
 
 /// One line of JSON output: its type and the value.

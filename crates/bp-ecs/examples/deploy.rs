@@ -33,7 +33,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .task_definition(json!({
             "family": "web",
             "memory": "512",
-            "containerDefinitions": [{ "name": "web", "image": earlier.reference.to_string() }],
+            "containerDefinitions": [{
+                "name": "web",
+                "image": earlier.reference.to_string(),
+                "healthCheck": { "command": ["CMD", "/app/check"] },
+            }],
         }))
         .create();
     let config = aws_sdk_ecs::Config::builder()

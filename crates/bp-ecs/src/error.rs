@@ -48,6 +48,15 @@ pub enum Error {
         /// `CODE_DEPLOY` or `EXTERNAL`.
         controller: String,
     },
+    /// An Express Mode service, whose task definition and load balancer ECS manages.
+    #[error(
+        "{service:?} is an Express Mode service (resourceManagementType ECS), whose task definition and load balancer \
+             ECS manages: UpdateService would conflict with that; deploy with ecs:UpdateExpressGatewayService"
+    )]
+    ExpressService {
+        /// The service.
+        service: String,
+    },
     /// The service's launch type does not support what the service or definition requires.
     #[error(
         "the service {service:?} has the launch type {launch_type}, which does not support {}",
@@ -108,7 +117,7 @@ pub enum Error {
     /// The definition has members that this version does not support, and registering it could drop them.
     #[error(
         "{definition} has members that this version does not support: {}; registering it could drop them: \
-             correct their names, or update this program",
+             correct their names, update this program, or remove them with ecs.without-members in bp.toml",
         list(fields)
     )]
     UnknownFields {
@@ -140,8 +149,8 @@ pub enum Error {
     },
     /// Another deployment is in progress, and the policy is to leave it alone.
     #[error(
-        "another deployment of {service:?} is in progress ({deployment}, deploying {definition}); wait for it, \
-             or supersede it"
+        "another deployment of {service:?} is in progress ({deployment}, deploying {definition}); wait for it \
+             (--in-flight wait), or replace it (--in-flight supersede)"
     )]
     InFlight {
         /// The service.
@@ -264,6 +273,7 @@ impl Classified for Error {
             | Error::Refused { .. } => ErrorClass::BadInput,
             Error::ServiceNotActive { .. }
             | Error::UnsupportedController { .. }
+            | Error::ExpressService { .. }
             | Error::LaunchTypeLimits { .. }
             | Error::UnknownFields { .. }
             | Error::InFlight { .. }

@@ -5,7 +5,10 @@ use std::{pin::pin, sync::Arc};
 use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
     DigestRef, Operation, Outcome, ResolvedImage,
-    deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    deploy::{
+        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, Target, TargetError, TargetId,
+        status::Status,
+    },
     text::SingleLine,
 };
 use futures_core::future::BoxFuture;
@@ -45,6 +48,7 @@ impl EcsTarget {
             api,
             id,
             containers: Vec::new(),
+            images: Vec::new(),
             base: None,
             overlay: None,
             options,
@@ -74,6 +78,12 @@ impl EcsTarget {
     /// images are replaced, its ARN, if any, is ignored, and nothing is removed from it.
     pub fn base(self, definition: TaskDefinition) -> Self {
         self.change(|rollout| rollout.base = Some(definition.unregistered().without_inventory()))
+    }
+
+    /// Adds the platforms of an image, against which [`watch`](Self::watch) and [`resume`](Self::resume) verify the
+    /// digests of tasks: the definition contains only the digest of the image itself.
+    pub fn known_image(self, image: ResolvedImage) -> Self {
+        self.change(|rollout| rollout.images.push(image))
     }
 
     /// `ecs/<cluster>/<service>`.
@@ -127,7 +137,8 @@ impl EcsTarget {
         })
     }
 
-    /// Follows the deployment in progress, or reports the last one. Changes nothing.
+    /// Follows the deployment in progress, or reports the last one. Changes nothing: a failure that ECS does not roll
+    /// back is left in place.
     ///
     /// # Errors
     /// When the service cannot be read.
@@ -139,7 +150,29 @@ impl EcsTarget {
     /// Cancel safe: it only reads.
     pub fn watch(&self) -> Deployment {
         let span = info_span!("ecs_watch", target_id = %SingleLine(&self.0.id), verdict = Empty);
-        span.in_scope(|| self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await }))
+        let work = |rollout: Arc<ServiceRollout>, reporter| async move {
+            rollout.watch(OnFailure::Leave, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
+    }
+
+    /// As [`watch`](Self::watch), and rolls back a deployment that fails, as [`deploy`](Self::deploy) does.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    ///
+    /// # Permissions
+    /// Those of [`watch`](Self::watch), `ecs:StopServiceDeployment`, `ecs:UpdateService`, and `iam:PassRole` on the
+    /// roles of the previous definition.
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn resume(&self) -> Deployment {
+        let span = info_span!("ecs_resume", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        let work = |rollout: Arc<ServiceRollout>, reporter| async move {
+            rollout.watch(OnFailure::RollBack, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
     }
 
     /// Restores `revision` and follows the deployment to its end. If ECS is already rolling back to it, that is
@@ -214,7 +247,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn definition(&self) -> Result<TaskDefinition, Error> {
-        let survey = self.0.survey().await?;
+        let survey = self.0.observe().await?;
         self.0.api.definition(&survey.definition).await
     }
 
@@ -262,6 +295,20 @@ impl EcsTarget {
         self.0.with_containers().await?.current().await
     }
 
+    /// Returns the revision to which [`rollback`](Self::rollback) would roll back.
+    ///
+    /// # Errors
+    /// [`Error::NoPrevious`] when there is none, or when the service cannot be read.
+    ///
+    /// # Permissions
+    /// As [`current`](Self::current).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn previous(&self) -> Result<Revision, Error> {
+        self.0.with_containers().await?.previous().await
+    }
+
     /// Returns the digests that our container's running tasks report, to be [judged](Proof::judge) against an image.
     /// Tasks of earlier deployments count only while a deployment is in progress; after its success ECS stops them.
     ///
@@ -280,6 +327,23 @@ impl EcsTarget {
 }
 
 impl EcsTarget {
+    /// Returns what runs, the deployments in progress, and the last failures and events, in at most eight calls: one
+    /// page of tasks, three service deployments. Parts that cannot be read are notes.
+    ///
+    /// # Errors
+    /// When the service cannot be read.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`; without `ecs:DescribeTaskDefinition`, `ecs:ListServiceDeployments`,
+    /// `ecs:DescribeServiceDeployments`, `ecs:ListTasks` and `ecs:DescribeTasks` the status is incomplete.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    #[tracing::instrument(name = "ecs_status", skip_all, fields(target_id = %SingleLine(&self.0.id)))]
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.0.status().await
+    }
+
     /// Compares the service with a completed deployment of `image`: the definition, the service itself, and the running
     /// digests.
     ///
@@ -308,6 +372,10 @@ impl Target for EcsTarget {
 
     fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
         Box::pin(async { EcsTarget::current(self).await.map_err(TargetError::new) })
+    }
+
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async { EcsTarget::previous(self).await.map_err(TargetError::new) })
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

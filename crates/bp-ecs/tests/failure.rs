@@ -292,13 +292,29 @@ async fn rolls_back_at_the_deadline_if_the_cause_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_ends_a_deployment_without_a_circuit_breaker() {
+async fn the_deadline_rolls_back_a_deployment_without_progress() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    let image = shop.image_that("slow", Behaviour::Healthy(Duration::from_secs(7200)));
+    let (outcome, report) = fails(&shop, &shop.target(), &image).await;
+    assert_eq!((outcome.verdict(), report.cause), (Verdict::RolledBack, Cause::NoProgress));
+    assert!(outcome.detail.contains("not complete after 600 s"), "{}", outcome.detail);
+    assert_eq!(service.definition(), old);
+    let waiting = report.evidence.iter().find(|e| e.message.contains("health UNKNOWN"));
+    assert!(waiting.is_some(), "the tasks that are not healthy are shown: {report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_leaves_a_deployment_without_progress_if_configured() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let image = shop.image_that("slow", Behaviour::Healthy(Duration::from_secs(7200)));
     let start = Instant::now();
-    let (outcome, report) = fails(&shop, &shop.target(), &image).await;
+    let leave = shop.target_with(options().on_failure(OnFailure::Leave));
+    let (outcome, report) = fails(&shop, &leave, &image).await;
     assert_eq!((outcome.verdict(), report.cause), (Verdict::DeadlineExceeded, Cause::NoProgress));
+    assert!(outcome.detail.ends_with("the deployment continues in ECS"), "{}", outcome.detail);
     let late = start.elapsed() - Duration::from_secs(600);
     assert!(late < Duration::from_secs(6), "{late:?}");
 }

@@ -3,23 +3,16 @@
 
 mod common;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use aws_smithy_runtime_api::{
-    client::{
-        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
-        orchestrator::{HttpRequest, HttpResponse},
-        runtime_components::RuntimeComponents,
-    },
-    http::StatusCode,
-    shared::IntoShared,
-};
+use aws_smithy_runtime_api::shared::IntoShared;
 use bp_artifact::{Digest, Outcome, ResolvedImage, Verdict, deploy::DeployEvent, resolve::PlatformImage};
 use bp_ecs::Cluster;
-use common::{Shop, options, reference, run};
+use common::{
+    Shop, options, reference,
+    replay::{Elapsed, Replay},
+    run,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -72,30 +65,29 @@ fn both(since: Duration) -> Vec<Value> {
     tasks
 }
 
-/// A mock of the ECS API with one service of two tasks.
+/// A service of two tasks.
 #[derive(Debug, Clone)]
-struct Replay {
+struct Scene {
     tasks: Tasks,
-    updated: Arc<Mutex<Option<Instant>>>,
     /// The final status of the service deployment.
     end: &'static str,
 }
 
-impl Replay {
+impl Scene {
     fn new(tasks: Tasks) -> Self {
-        Replay { tasks, updated: Arc::default(), end: "SUCCESSFUL" }
+        Scene { tasks, end: "SUCCESSFUL" }
     }
 
     async fn deploy(self, image: &ResolvedImage) -> (Vec<DeployEvent>, Outcome) {
         let shop = Shop::new();
-        let client = shop.client_over(self.into_shared());
+        let replay = Replay::new(move |elapsed, operation, input| self.respond(elapsed, operation, input));
+        let client = shop.client_over(replay.into_shared());
         let (events, outcome) =
             run(Cluster::new(client, "shop").service("web", options()).container("web").deploy(image)).await;
         (events, outcome.unwrap())
     }
 
-    fn respond(&self, operation: &str, input: &Value) -> Value {
-        let elapsed = self.updated.lock().unwrap().map(|at| at.elapsed());
+    fn respond(&self, elapsed: Elapsed, operation: &str, input: &Value) -> Value {
         let since = elapsed.and_then(|elapsed| elapsed.checked_sub(ROLLOUT));
         let ended = since.is_some();
         let definition = |name: &str, revision: u32| {
@@ -107,10 +99,7 @@ impl Replay {
         };
         match operation {
             "DescribeServices" | "UpdateService" => {
-                if operation == "UpdateService" {
-                    *self.updated.lock().unwrap() = Some(Instant::now());
-                }
-                let service = self.service(self.updated.lock().unwrap().map(|at| at.elapsed()));
+                let service = self.service(elapsed);
                 json!({ "services": [service.clone()], "service": service })
             }
             "DescribeTaskDefinition" => {
@@ -185,22 +174,6 @@ impl Replay {
     }
 }
 
-impl HttpConnector for Replay {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
-        let operation = target.rsplit('.').next().unwrap_or_default();
-        let input: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
-        let response = self.respond(operation, &input).to_string();
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(StatusCode::try_from(200).unwrap(), response.into())))
-    }
-}
-
-impl HttpClient for Replay {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        self.clone().into_shared()
-    }
-}
-
 fn units(outcome: &Outcome) -> Vec<&str> {
     outcome.proof.observations.iter().map(|seen| seen.unit.as_str()).collect()
 }
@@ -218,7 +191,7 @@ fn notices(events: &[DeployEvent]) -> Vec<&str> {
 #[tokio::test(start_paused = true)]
 async fn a_successful_deployment_is_deployed_while_old_tasks_drain() {
     let start = Instant::now();
-    let (events, outcome) = Replay::new(both).deploy(&image("new")).await;
+    let (events, outcome) = Scene::new(both).deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
     assert_eq!(units(&outcome), ["service-revision/200", "task/n1", "task/n2"]);
     assert!(start.elapsed() < ROLLOUT + Duration::from_secs(20), "does not wait for the old tasks");
@@ -234,7 +207,7 @@ async fn a_foreign_digest_in_a_task_is_a_mismatch() {
         tasks[1] = task("n2", "ecs-svc/200", "other");
         tasks
     };
-    let (_, outcome) = Replay::new(tasks).deploy(&image("new")).await;
+    let (_, outcome) = Scene::new(tasks).deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::DigestMismatch);
 }
 
@@ -260,7 +233,7 @@ async fn waits_for_tasks_that_are_not_listed_yet() {
         listed
     };
     for tasks in [nothing, only_old, one_of_two, no_digest] {
-        let (_, outcome) = Replay::new(tasks).deploy(&image("new")).await;
+        let (_, outcome) = Scene::new(tasks).deploy(&image("new")).await;
         assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
         assert_eq!(units(&outcome), ["service-revision/200", "task/n1", "task/n2"]);
     }
@@ -270,7 +243,7 @@ async fn waits_for_tasks_that_are_not_listed_yet() {
 async fn tasks_that_are_never_listed_are_unproven() {
     let start = Instant::now();
     let only_old: Tasks = |since| both(since).split_off(2);
-    let (_, outcome) = Replay::new(only_old).deploy(&image("new")).await;
+    let (_, outcome) = Scene::new(only_old).deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::Unproven);
     assert!(outcome.proof.is_empty(), "{outcome:#?}");
     assert!(outcome.detail.contains("0 of 2 tasks of ecs-svc/200"), "{}", outcome.detail);
@@ -287,15 +260,15 @@ async fn assigns_tasks_without_started_by_by_their_definition() {
         }
         tasks
     };
-    let (_, outcome) = Replay::new(tasks).deploy(&image("new")).await;
+    let (_, outcome) = Scene::new(tasks).deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
     assert_eq!(outcome.proof.observations.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn reports_the_tasks_of_the_restored_deployment_after_a_rollback() {
-    let replay = Replay { end: "ROLLBACK_SUCCESSFUL", ..Replay::new(both) };
-    let (_, outcome) = replay.deploy(&image("new")).await;
+    let scene = Scene { end: "ROLLBACK_SUCCESSFUL", ..Scene::new(both) };
+    let (_, outcome) = scene.deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(units(&outcome), ["service-revision/100", "task/o1", "task/o2"]);
 }

@@ -9,8 +9,8 @@ use bp_artifact::{
     deploy::{Cause, DeployEvent, OnFailure},
 };
 use bp_ecs::{Error, Options};
-use bp_sandbox::Behaviour;
-use common::{Shop, options, run};
+use bp_sandbox::{Behaviour, aws::ecs::Pace};
+use common::{Shop, definition, options, run};
 
 /// A service of two tasks, and an image whose program becomes healthy and exits this long after its start.
 fn shop(exits: Duration) -> (Shop, bp_artifact::ResolvedImage) {
@@ -46,6 +46,24 @@ async fn tasks_that_exit_after_the_success_are_rolled_back() {
     shop.drained().await;
     let running = shop.target().prove().await.unwrap();
     assert!(running.judge(&shop.image("old")) == Verdict::Deployed, "{running:?}");
+}
+
+/// As recorded, a program without a health check that exits at once is deployed. Its tasks may have exited before the
+/// first poll that shows the success, and at the recorded pace their replacements run after the watch has ended.
+#[tokio::test(start_paused = true)]
+async fn tasks_that_exit_before_the_success_is_polled_are_rolled_back() {
+    for (pace, milliseconds) in [(Pace::Quick, 100), (Pace::Recorded, 100), (Pace::Recorded, 1500)] {
+        let shop = Shop::new();
+        let mut unchecked = definition(&shop.image("old"));
+        unchecked["containerDefinitions"][0].as_object_mut().unwrap().remove("healthCheck");
+        let service = shop.ecs.new_service("shop", "web").task_definition(unchecked).pace(pace).create();
+        let old = service.definition();
+        let exits = Behaviour::Exits { after: Duration::from_millis(milliseconds), code: 3, log: vec![] };
+        let outcome = shop.target().deploy(&shop.image_that("new", exits)).await.unwrap();
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{pace:?}: {}", outcome.detail);
+        assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
+        assert_eq!(service.definition(), old);
+    }
 }
 
 #[tokio::test(start_paused = true)]

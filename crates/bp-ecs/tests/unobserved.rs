@@ -300,13 +300,15 @@ async fn waiting_for_an_unobservable_deployment_returns_an_error() {
 #[tokio::test(start_paused = true)]
 async fn the_deadline_has_one_exit_code_while_watching_and_while_throttled() {
     let slow = Behaviour::Healthy(Duration::from_secs(7200));
+    let leave = brief().on_failure(bp_ecs::OnFailure::Leave);
     for throttled in [false, true] {
         let shop = Shop::new();
         shop.web(&shop.image("1")).create();
         let image = shop.image_that("slow", slow.clone());
         let operation = if throttled { "ecs:DescribeServices" } else { "none" };
         let fault = shop.refuse(operation, "ThrottlingException", "Rate exceeded", u32::MAX);
-        let (_, outcome) = lose_observation(&shop, shop.target_with(brief()).deploy(&image), fault).await;
+        let (_, outcome) =
+            lose_observation(&shop, shop.target_with(leave.clone()).deploy(&image), fault).await;
         let code = bp_artifact::ExitCode::from(outcome.verdict());
         assert_eq!(code, bp_artifact::ExitCode::Unavailable, "throttled {throttled}: {}", outcome.verdict());
         assert_eq!(shop.calls("ecs:StopServiceDeployment") + shop.calls("ecs:UpdateService"), 1);

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bp_artifact::{
     Operation, Outcome, ResolvedImage,
     config::Workload,
-    deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    deploy::{
+        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, Target, TargetError, TargetId,
+        status::Status,
+    },
     text::SingleLine,
 };
 use futures_core::future::BoxFuture;
@@ -29,7 +32,8 @@ impl EksTarget {
     pub(crate) fn of(scope: Scope, workload: Workload, container: Option<String>, options: Options) -> Self {
         let id = scope.target(&workload.to_string());
         let api = WorkloadApi { scope, workload };
-        EksTarget(Arc::new(WorkloadRollout { api, id, container, also: Vec::new(), options }))
+        let (also, images) = (Vec::new(), Vec::new());
+        EksTarget(Arc::new(WorkloadRollout { api, id, container, also, images, options }))
     }
 
     /// The container that gets the image; defaults to the only one.
@@ -43,6 +47,14 @@ impl EksTarget {
     pub fn also(self, name: impl Into<String>) -> Self {
         let mut rollout = Arc::unwrap_or_clone(self.0);
         rollout.also.push(name.into());
+        EksTarget(Arc::new(rollout))
+    }
+
+    /// Adds the platforms of an image, against which [`watch`](Self::watch) and [`resume`](Self::resume) verify the
+    /// digests of pods: the workload contains only the digest of the image itself.
+    pub fn known_image(self, image: ResolvedImage) -> Self {
+        let mut rollout = Arc::unwrap_or_clone(self.0);
+        rollout.images.push(image);
         EksTarget(Arc::new(rollout))
     }
 
@@ -104,6 +116,43 @@ impl EksTarget {
         })
     }
 
+    /// Follows the rollout in progress to its end, or verifies the running digests if there is none. Changes nothing: a
+    /// rollout that fails is left in place.
+    ///
+    /// # Errors
+    /// When the workload cannot be read.
+    ///
+    /// # Permissions
+    /// Those of [`deploy`](Self::deploy) except `create`, `patch`, `update` and `delete`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub fn watch(&self) -> Rollout {
+        let span = info_span!("eks_watch", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        let work = |rollout: Arc<WorkloadRollout>, reporter| async move {
+            rollout.watch(OnFailure::Leave, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
+    }
+
+    /// As [`watch`](Self::watch), and rolls back a rollout that fails, as [`deploy`](Self::deploy) does.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    ///
+    /// # Permissions
+    /// As [`deploy`](Self::deploy).
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn resume(&self) -> Rollout {
+        let span = info_span!("eks_resume", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        let work = |rollout: Arc<WorkloadRollout>, reporter| async move {
+            rollout.watch(OnFailure::RollBack, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
+    }
+
     /// Restores `revision` and watches the rollout until it ends.
     ///
     /// The verdict is about the restored revision: `Deployed`, or `Unproven` when its image has no digest.
@@ -144,6 +193,21 @@ impl EksTarget {
         })
     }
 
+    /// Returns what runs, the state of the rollout, and the last failures and warnings, in four calls.
+    ///
+    /// # Errors
+    /// When the workload, its revisions or its pods cannot be read.
+    ///
+    /// # Permissions
+    /// Those of [`prove`](Self::prove); without `list` on `events`, the status has none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    #[tracing::instrument(name = "eks_status", skip_all, fields(target_id = %SingleLine(&self.0.id)))]
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.0.status().await
+    }
+
     /// Compares the workload with `image`: its template, its rollout status, and the digests of its pods.
     ///
     /// # Errors
@@ -177,6 +241,20 @@ impl EksTarget {
         self.0.current().await
     }
 
+    /// The revision to which [`rollback`](Self::rollback) would roll back.
+    ///
+    /// # Errors
+    /// [`Error::NoPrevious`] when there is none, or when the workload cannot be read.
+    ///
+    /// # Permissions
+    /// As [`current`](Self::current).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn previous(&self) -> Result<Revision, Error> {
+        self.0.previous().await
+    }
+
     /// The digests of the container in the ready pods, to be [judged](Proof::judge) against an image.
     ///
     /// # Errors
@@ -199,6 +277,10 @@ impl Target for EksTarget {
 
     fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
         Box::pin(async { self.0.current().await.map_err(TargetError::new) })
+    }
+
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async { EksTarget::previous(self).await.map_err(TargetError::new) })
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

@@ -70,6 +70,14 @@ impl PromotionRecord {
         })
     }
 
+    /// Whether this is the record of a promotion that has changed nothing, after the one that `earlier` records: only
+    /// the earlier record has the [previous](Self#structfield.previous) digest.
+    pub fn continues(&self, earlier: &Self) -> bool {
+        self.outcome == CopyOutcome::Unchanged
+            && (&self.digest, &self.source, &self.destination, &self.reference)
+                == (&earlier.digest, &earlier.source, &earlier.destination, &earlier.reference)
+    }
+
     /// Attaches the record to the image in the destination repository, as an artifact whose subject is the image.
     /// Returns the artifact's digest.
     ///

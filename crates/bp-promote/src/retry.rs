@@ -3,7 +3,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder, Retryable as _};
-use bp_artifact::{error::Classified, text::SingleLine};
+use bp_artifact::{
+    error::{Classified, chain},
+    text::SingleLine,
+};
 
 /// How often a failed operation is retried, and with which delays: exponential with jitter, or as long as the registry
 /// requests with `Retry-After`.
@@ -51,7 +54,7 @@ impl Default for RetryPolicy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// The error, in one line.
+    /// The error with its causes, in one line.
     pub reason: String,
     /// The delay before the next attempt.
     pub pause: Duration,
@@ -60,15 +63,22 @@ pub struct Retry {
 /// Called for each retry.
 pub type Observer = Arc<dyn Fn(Retry) + Send + Sync>;
 
-/// An error that may state when to retry.
-pub(crate) trait Transient: Classified {
-    fn retry_after(&self) -> Option<Duration>;
+/// How often an operation is retried after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retries {
+    /// Not at all: it would fail again.
+    Never,
+    /// At most this number of times in succession: the cause may be permanent.
+    AtMost(u32),
+    /// As often as the policy allows.
+    ByPolicy,
 }
 
-impl Transient for crate::registry::RegistryError {
-    fn retry_after(&self) -> Option<Duration> {
-        crate::registry::RegistryError::retry_after(self)
-    }
+/// An error that states whether, how often and when to retry.
+pub(crate) trait Transient: Classified {
+    fn retries(&self) -> Retries;
+
+    fn retry_after(&self) -> Option<Duration>;
 }
 
 impl RetryPolicy {
@@ -100,13 +110,13 @@ impl RetryPolicy {
         E: Transient,
         F: Future<Output = Result<T, E>>,
     {
-        self.run_when(E::is_retryable, notify_observer(observer), attempt).await
+        self.run_when(E::retries, notify_observer(observer), attempt).await
     }
 
-    /// As [`run`](Self::run), with another condition for retries and another notification.
+    /// As [`run`](Self::run), with other limits for retries and another notification.
     pub(crate) async fn run_when<T, E, F>(
         &self,
-        should_retry: impl Fn(&E) -> bool,
+        mut retries: impl FnMut(&E) -> Retries,
         notify: impl Fn(&E, Duration),
         attempt: impl FnMut() -> F,
     ) -> Result<T, E>
@@ -114,10 +124,22 @@ impl RetryPolicy {
         E: Transient,
         F: Future<Output = Result<T, E>>,
     {
+        let mut limited = 0;
         attempt
             .retry(self.backoff())
             .when(|error: &E| {
-                should_retry(error) && error.retry_after().is_none_or(|after| after <= self.max_retry_after)
+                let is_allowed = match retries(error) {
+                    Retries::Never => false,
+                    Retries::AtMost(most) => {
+                        limited += 1;
+                        limited <= most
+                    }
+                    Retries::ByPolicy => {
+                        limited = 0;
+                        true
+                    }
+                };
+                is_allowed && error.retry_after().is_none_or(|after| after <= self.max_retry_after)
             })
             .adjust(|error: &E, pause| pause.map(|pause| pause.max(error.retry_after().unwrap_or_default())))
             .notify(|error: &E, pause| {
@@ -132,7 +154,7 @@ impl RetryPolicy {
 pub(crate) fn notify_observer<E: Transient>(observer: Option<&Observer>) -> impl Fn(&E, Duration) {
     move |error, pause| {
         if let Some(observer) = observer {
-            observer(Retry { reason: error.to_string(), pause });
+            observer(Retry { reason: chain(error), pause });
         }
     }
 }

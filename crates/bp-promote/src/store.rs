@@ -20,7 +20,7 @@ use crate::{
     content::{Descriptor, Manifest, Reference},
     layout::LayoutError,
     registry::RegistryError,
-    retry::{Observer, Transient},
+    retry::{Observer, Retries, Transient},
 };
 
 /// The bytes of a blob. If they do not match the digest, the stream ends with an error before the last piece.
@@ -51,6 +51,11 @@ impl StoreError {
         )
     }
 
+    /// Whether the destination refused to publish because of its current state: an immutable tag, or another conflict.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, StoreError::Registry(error) if error.is_conflict())
+    }
+
     /// Whether the destination refused to move an existing tag.
     pub(crate) fn is_immutable_tag(&self) -> bool {
         matches!(self, StoreError::Registry(error) if error.is_immutable_tag())
@@ -76,16 +81,19 @@ impl Classified for StoreError {
     }
 
     fn is_retryable(&self) -> bool {
-        match self {
-            StoreError::Registry(error) => error.is_retryable(),
-            StoreError::Layout(error) => error.is_retryable(),
-            // A custom store does its own retries.
-            StoreError::Other(_) => false,
-        }
+        self.retries() != Retries::Never
     }
 }
 
 impl Transient for StoreError {
+    fn retries(&self) -> Retries {
+        match self {
+            StoreError::Registry(error) => error.retries(),
+            // File system errors are permanent, and a custom store does its own retries.
+            StoreError::Layout(_) | StoreError::Other(_) => Retries::Never,
+        }
+    }
+
     fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             StoreError::Registry(error) => error.retry_after(),
@@ -121,19 +129,27 @@ impl Classified for PutError {
 
     /// Includes errors that result from corrupted bytes, and unknown uploads.
     fn is_retryable(&self) -> bool {
-        let is_transfer_error = |error: &RegistryError| {
-            ["DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]
-                .iter()
-                .any(|code| error.has_code(code))
-        };
-        match self {
-            PutError::Destination(StoreError::Registry(error)) if is_transfer_error(error) => true,
-            _ => self.inner().is_retryable(),
-        }
+        self.retries() != Retries::Never
     }
 }
 
 impl Transient for PutError {
+    fn retries(&self) -> Retries {
+        let has = |codes: [&str; 2]| match self {
+            PutError::Destination(StoreError::Registry(error)) => {
+                codes.iter().any(|code| error.has_code(code))
+            }
+            PutError::Destination(_) | PutError::Source(_) => false,
+        };
+        if has(["DIGEST_INVALID", "SIZE_INVALID"]) {
+            Retries::AtMost(2)
+        } else if has(["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]) {
+            Retries::AtMost(4)
+        } else {
+            self.inner().retries()
+        }
+    }
+
     fn retry_after(&self) -> Option<std::time::Duration> {
         self.inner().retry_after()
     }
@@ -214,6 +230,12 @@ pub trait Source: Send + Sync + 'static {
     /// Reads and verifies a blob.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>>;
 
+    /// The size of a blob whose descriptor [does not state it](Descriptor::has_size). By default it is unknown, and the
+    /// copy fails.
+    fn blob_size<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// The manifests whose subject is `subject`.
     fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
 
@@ -243,6 +265,15 @@ pub trait Destination: Send + Sync + 'static {
 
     /// The descriptor that `reference` currently points to.
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>>;
+
+    /// As [`head`](Self::head), which it defaults to, but by reading the manifest: called if a decision rests on the
+    /// absence of a tag, and `head` may be wrong.
+    fn confirm<'a>(
+        &'a self,
+        reference: &'a Reference,
+    ) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
+        self.head(reference)
+    }
 
     /// Stores a blob from `source`, or mounts it from another repository of the same registry. `source` is awaited only
     /// if the bytes are needed.
@@ -328,17 +359,21 @@ pub trait Destination: Send + Sync + 'static {
     }
 }
 
+/// Called for each warning: a sentence about an optional feature that a store does without.
+pub type WarningObserver = Arc<dyn Fn(String) + Send + Sync>;
+
 /// What a run passes to its source and destination.
 #[derive(Clone)]
 pub struct RunContext {
     requests: RequestCounter,
     observer: Observer,
+    warnings: WarningObserver,
     keeps_tags: bool,
 }
 
 impl RunContext {
-    pub(crate) fn new(observer: Observer, keeps_tags: bool) -> Self {
-        RunContext { requests: RequestCounter::default(), observer, keeps_tags }
+    pub(crate) fn new(observer: Observer, warnings: WarningObserver, keeps_tags: bool) -> Self {
+        RunContext { requests: RequestCounter::default(), observer, warnings, keeps_tags }
     }
 
     /// The counter to increment for each request.
@@ -349,6 +384,11 @@ impl RunContext {
     /// The observer to notify of retries.
     pub fn observer(&self) -> &Observer {
         &self.observer
+    }
+
+    /// The observer to notify of warnings.
+    pub fn warnings(&self) -> &WarningObserver {
+        &self.warnings
     }
 
     /// Whether tags that this run did not create must not be moved, including the fallback tags that list referrers.

@@ -152,7 +152,7 @@ async fn detects_a_corrupting_source_and_leaves_the_tag() {
     world.sandbox.faults().inject(Fault::new(Effect::Corrupt(0)).at(SRC).on("GET blob").times(1000));
     let error = world.copy().await.unwrap_err();
     assert!(matches!(&error, CopyError::Source { source, .. } if source.is_corrupt()), "{error:?}");
-    assert_eq!(error.class(), ErrorClass::Unavailable);
+    assert_eq!(error.class(), ErrorClass::DigestMismatch);
     world.assert_copied(&old);
 }
 

@@ -120,7 +120,8 @@ async fn finds_stored_blobs_in_a_repository_without_tags() {
             std::fs::remove_file(&path).unwrap();
         }
         // Registries do not list a repository without tags.
-        let unknown = Effect::Answer { status: 404, headers: Vec::new(), body: String::new() };
+        let body = r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#.to_owned();
+        let unknown = Effect::Answer { status: 404, headers: Vec::new(), body };
         sandbox.faults().inject(Fault::new(unknown).at(DST).on("GET tags"));
         let report = process(&sandbox, &path).copy().await.unwrap();
         let expected = if has_journal { (0, 5) } else { (5, 0) };

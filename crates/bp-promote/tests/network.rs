@@ -114,10 +114,31 @@ async fn supports_a_private_ca_and_client_certificates() {
 
     let without_certificate = ask(builder().root_certificates(authority.pem.clone())).await.unwrap_err();
     let untrusted = ask(builder().client_certificate(authority.identity())).await.unwrap_err();
-    assert!(
-        without_certificate.is_retryable() && untrusted.is_retryable(),
-        "{without_certificate} {untrusted}"
-    );
+    assert!(without_certificate.is_retryable(), "{without_certificate}");
+    assert!(!untrusted.is_retryable(), "{untrusted}");
+    assert!(untrusted.to_string().contains("--ca"), "{untrusted}");
+}
+
+#[tokio::test]
+async fn names_the_option_for_tls_problems() {
+    let authority = Authority::new();
+    let sandbox = Sandbox::builder().registry(SRC, RegistryOptions::default()).build();
+    let served = sandbox.serve().await.unwrap();
+    let plain = format!("https://{}", served.address(SRC).unwrap());
+    let encrypted = format!("http://127.0.0.1:{}", authority.serve().await);
+    for (endpoint, option) in [(plain, "add --plain-http"), (encrypted, "omit --plain-http")] {
+        let client = RegistryClient::builder()
+            .credentials(Anonymous)
+            .endpoint("registry.example.com".parse().unwrap(), endpoint)
+            .build()
+            .unwrap();
+        let repository = client.repository(&"registry.example.com/shop/web".parse().unwrap());
+        let start = std::time::Instant::now();
+        let error = repository.manifest(&Reference::Tag("v1".parse().unwrap())).await.unwrap_err();
+        assert!(error.to_string().contains(option), "{error}");
+        assert!(!error.is_retryable());
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "it is not retried");
+    }
 }
 
 /// A proxy that forwards every tunnel to this port on loopback.

@@ -15,6 +15,10 @@ use crate::{registry::Registry, sync::lock};
 /// Set it with [`Sandbox::script`](crate::Sandbox::script), or in the image configuration with the label
 /// `dev.bp-sandbox.behaviour`: `healthy`, `exit:<code>`, `unhealthy`, `oom`; the label `dev.bp-sandbox.log` is the last
 /// log line.
+///
+/// On ECS, a container without a health check, of its own or by a load balancer, is healthy as soon as it runs, so that a
+/// program that [exits](Behaviour::Exits) seconds later is deployed, and one that is
+/// [unhealthy](Behaviour::Unhealthy) runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Behaviour {

@@ -4,7 +4,7 @@ use std::{path::Path, process};
 
 use bp_artifact::{ExitCode, error::ErrorClass};
 use bp_delivery::{Failure, Ui, program, verb::Verb};
-use bp_examples::world::{ACCESS_KEY, BP_TOML, World};
+use bp_examples::world::{ACCESS_KEY, World, bp_toml};
 use serde_json::{Map, Value};
 
 /// Run the sandbox in the foreground and print the environment variables that point these binaries, aws-cli, crane,
@@ -32,7 +32,8 @@ impl Verb for Serve {
         let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
         let mut world = World::start(self.speed).await.map_err(unavailable)?;
         let directory = tempfile::tempdir().map_err(unavailable)?;
-        let variables = variables(&world, directory.path()).map_err(unavailable)?;
+        let config = bp_toml(self.speed);
+        let variables = variables(&world, &config, directory.path()).map_err(unavailable)?;
 
         let exports = variables.iter().map(|(name, value)| format!("export {name}={value}"));
         let values = variables.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
@@ -50,9 +51,9 @@ impl Verb for Serve {
 }
 
 /// The environment variables for clients. The files that they reference are written to `directory`.
-fn variables(world: &World, directory: &Path) -> std::io::Result<Vec<(&'static str, String)>> {
+fn variables(world: &World, bp_toml: &str, directory: &Path) -> std::io::Result<Vec<(&'static str, String)>> {
     let config = directory.join("bp.toml");
-    std::fs::write(&config, BP_TOML)?;
+    std::fs::write(&config, bp_toml)?;
     let mut kubeconfigs = Vec::new();
     for (cluster, text) in world.kubeconfigs() {
         let path = directory.join(format!("{cluster}.kubeconfig"));

@@ -5,7 +5,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use bp_artifact::{Artifact, ResolvedImage, Tag};
-use bp_examples::world::{ACCESS_KEY, BP_TOML, ONE_SERVICE, World, shop, version_of};
+use bp_examples::world::{ACCESS_KEY, BP_TOML, ONE_SERVICE, World, shop, stable_for, version_of};
 use bp_sandbox::Image;
 use tokio::process::{Child, Command};
 
@@ -38,12 +38,14 @@ impl Stage {
         stage
     }
 
+    /// Does not watch the tasks after a success: these tests run in real time.
     async fn of(text: &str) -> Self {
-        let config = bp_artifact::Config::parse(text, "bp.toml").unwrap();
+        let text = stable_for(text, "0s");
+        let config = bp_artifact::Config::parse(&text, "bp.toml").unwrap();
         let world = World::of(config, 50).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let stage = Stage { world, directory };
-        stage.write("bp.toml", text);
+        stage.write("bp.toml", &text);
         stage
     }
 
@@ -191,6 +193,8 @@ fn binary(name: &str) -> &'static Path {
         "rollback" => env!("CARGO_BIN_EXE_rollback"),
         "secrets" => env!("CARGO_BIN_EXE_secrets"),
         "verify" => env!("CARGO_BIN_EXE_verify"),
+        "status" => env!("CARGO_BIN_EXE_status"),
+        "wait" => env!("CARGO_BIN_EXE_wait"),
         "quickstart" => env!("CARGO_BIN_EXE_quickstart"),
         other => panic!("no binary {other}"),
     })

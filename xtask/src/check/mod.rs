@@ -17,6 +17,7 @@ mod links;
 mod markdown;
 mod paths;
 mod scenarios;
+mod sdk;
 mod words;
 mod workspace;
 
@@ -33,6 +34,11 @@ use crate::report;
 /// Writes the API listings that the check `api` compares.
 pub(crate) fn write_api() -> Result<bool> {
     api::write(&Workspace::load()?)
+}
+
+/// Writes the list that the check `sdk` compares.
+pub(crate) fn write_sdk_members() -> Result<bool> {
+    sdk::write(&Workspace::load()?)
 }
 
 /// A check: its name, what it verifies, and its function.
@@ -94,6 +100,12 @@ const CHECKS: &[Check] = &[
         proves: "tests listed in docs/*-scenarios.md exist",
         slow: false,
         run: scenarios::check,
+    },
+    Check {
+        name: "sdk",
+        proves: "members and enum values of the ECS, ECR and EKS SDKs are those that were reviewed",
+        slow: false,
+        run: sdk::check,
     },
     Check {
         name: "words",

@@ -8,6 +8,7 @@ mod documents;
 pub(crate) mod http;
 pub(crate) mod kubernetes;
 mod library;
+mod moto;
 mod registries;
 mod sandbox;
 pub(crate) mod server;
@@ -37,6 +38,8 @@ enum Part {
     Kubernetes,
     /// Real clients against the sandbox
     Sandbox,
+    /// moto's own tests against the sandbox
+    Moto,
     /// Documents checked by a JSON Schema validator and in-toto's own library
     Documents,
 }
@@ -62,6 +65,7 @@ impl Part {
                 ]
             }
             Part::Sandbox => clients,
+            Part::Moto => vec![MOTO_TESTS, MOTO_SOURCES],
             Part::Documents => vec![CHECK_JSONSCHEMA, IN_TOTO],
         }
     }
@@ -73,6 +77,7 @@ impl Part {
             Part::Registries => registries::run(test_run),
             Part::Kubernetes => kubernetes::run(test_run),
             Part::Sandbox => sandbox::run(test_run),
+            Part::Moto => moto::run(test_run),
             Part::Documents => documents::run(test_run),
         }
     }

@@ -18,9 +18,8 @@ use tracing::{
     Span,
     field::{Empty, display},
 };
-use url::{Position, Url};
 
-use crate::text::SingleLine;
+use crate::{host::host_and_port, text::SingleLine};
 
 /// An interceptor that opens a span `aws_request`, at level debug, for each attempt of a request: `service`,
 /// `operation`, `method`, `host`, `attempt`, `status`, `request_id`. No path, query, header or body is recorded.
@@ -65,7 +64,7 @@ impl Intercept for RequestSpans {
             service = config.load::<Metadata>().map(Metadata::service),
             operation = config.load::<Metadata>().map(Metadata::name),
             method = request.method(),
-            host = host(request.uri()),
+            host = host_and_port(request.uri()),
             attempt = config.load::<RequestAttempts>().map(RequestAttempts::attempts),
             status = Empty,
             request_id = Empty,
@@ -91,27 +90,5 @@ impl Intercept for RequestSpans {
         }
         config.interceptor_state().unset::<AttemptSpan>();
         Ok(())
-    }
-}
-
-/// The host and the port of a URL, without user information.
-fn host(uri: &str) -> Option<String> {
-    let url = Url::parse(uri).ok()?;
-    Some(url[Position::BeforeHost..Position::AfterPort].to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host;
-
-    #[test]
-    fn the_host_excludes_user_information_path_and_query() {
-        for (uri, expected) in [
-            ("https://ecs.eu-central-1.amazonaws.com/", Some("ecs.eu-central-1.amazonaws.com")),
-            ("http://user:password@127.0.0.1:4566/path?X-Amz-Signature=x", Some("127.0.0.1:4566")),
-            ("/path?query", None),
-        ] {
-            assert_eq!(host(uri).as_deref(), expected, "{uri}");
-        }
     }
 }

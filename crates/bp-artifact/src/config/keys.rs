@@ -87,6 +87,16 @@ pub(super) const DEPLOYED: &[Key] = &[
         "Whether task definitions are registered with tags, which requires the permission ecs:TagResource.",
     ),
     key(
+        "ecs.platform-variable",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether the container gets the environment variable DEPLOY_PLATFORM=ecs.",
+    ),
+    key(
+        "ecs.without-members",
+        Kind::Text,
+        "Members that this version does not support, to remove from new revisions, separated by commas.",
+    ),
+    key(
         "ecs.stable-for",
         Kind::Text,
         "How long the tasks of a successful deployment are watched for new failures, as in 30s.",
@@ -102,6 +112,11 @@ pub(super) const DEPLOYED: &[Key] = &[
     key("eks.cluster", Kind::Text, "The EKS cluster's name."),
     key("eks.namespace", Kind::Text, "The Kubernetes namespace."),
     key("eks.workload", Kind::Form(super::name::WORKLOAD), "The workload, as in deployment/web."),
+    key(
+        "eks.platform-variable",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether the container gets the environment variable DEPLOY_PLATFORM=eks.",
+    ),
     key("eks.release", Kind::Text, "The Helm release to upgrade, instead of a workload."),
     key("eks.chart", Kind::Text, "The release's chart: a directory, an archive, or oci://..."),
     key(

@@ -211,7 +211,7 @@ pub struct EcsConfig {
     pub cpu: Option<String>,
     /// The task's memory, as ECS writes it.
     pub memory: Option<String>,
-    /// Environment variables of the container. `DEPLOY_PLATFORM` defaults to `ecs`.
+    /// Environment variables of the container. `DEPLOY_PLATFORM` defaults to `ecs`, unless `platform-variable` is `off`.
     pub variables: BTreeMap<String, String>,
     /// References to secrets of the container.
     pub secrets: BTreeMap<String, String>,
@@ -221,6 +221,8 @@ pub struct EcsConfig {
     pub images: BTreeMap<String, DigestRef>,
     /// Whether task definitions are registered with tags. Defaults to `on`.
     pub tagging: bool,
+    /// Members of the task definition that this version does not support, to remove from new revisions.
+    pub without_members: Vec<String>,
     /// How long the tasks of a successful deployment are watched for new failures; zero disables it. `None` for the
     /// default of bp-ecs.
     pub stable_for: Option<Duration>,
@@ -238,7 +240,7 @@ pub struct EksConfig {
     pub object: EksObject,
     /// The container's name in the pod template. Optional if there is only one container.
     pub container: Option<String>,
-    /// Environment variables of the container. `DEPLOY_PLATFORM` defaults to `eks`.
+    /// Environment variables of the container. `DEPLOY_PLATFORM` defaults to `eks`, unless `platform-variable` is `off`.
     pub variables: BTreeMap<String, String>,
 }
 

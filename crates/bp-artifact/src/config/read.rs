@@ -142,7 +142,9 @@ impl EnvironmentReader<'_> {
         }
         // The same image runs on both platforms, and may need to know on which.
         for platform in ["ecs", "eks"] {
-            if settings.has_section(platform) {
+            let is_off =
+                settings.get(&format!("{platform}.platform-variable")).is_some_and(|set| set.value == OFF);
+            if settings.has_section(platform) && !is_off {
                 let key = format!("{platform}.environment.DEPLOY_PLATFORM");
                 settings.insert_if_missing(&key, platform, Origin::Default);
             }
@@ -253,6 +255,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         return Ok(None);
     }
     let text = |key| settings.text(key)?.ok_or_else(|| missing(key, name, origin));
+    switch(settings, "ecs.platform-variable")?;
     Ok(Some(EcsConfig {
         cluster: text("ecs.cluster")?,
         service: text("ecs.service")?,
@@ -266,6 +269,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
         tagging: switch(settings, "ecs.tagging")?,
+        without_members: list(settings.text("ecs.without-members")?),
         stable_for: stable_for(settings)?,
     }))
 }
@@ -308,6 +312,7 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         return Ok(None);
     }
     let text = |key| settings.text(key)?.ok_or_else(|| missing(key, name, origin));
+    switch(settings, "eks.platform-variable")?;
     let namespace = text("eks.namespace")?;
     if let Some(setting) = settings.get("eks.namespace").filter(|_| !is_dns_name(&namespace)) {
         return Err(setting.invalid(format!(

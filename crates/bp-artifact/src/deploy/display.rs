@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DeployEvent, FailureReport, Outcome, Progress, Revision, TargetId};
+use super::{DeployEvent, EvidenceKind, FailureReport, Outcome, Progress, Revision, TargetId};
 use crate::text;
 
 /// One log entry: a first line, and indented lines of evidence. External text in it is not sanitized for a terminal:
@@ -50,8 +50,11 @@ impl fmt::Display for DeployEvent {
 fn failing(f: &mut fmt::Formatter<'_>, target: &TargetId, failure: &FailureReport) -> fmt::Result {
     write!(f, "{target}: FAILING: {failure}")?;
     for evidence in &failure.evidence {
+        // Log lines are usually preceded by their own time.
+        let at = evidence.at.filter(|_| evidence.kind != EvidenceKind::Log);
+        let at = at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
         for line in text::printable(&evidence.message).lines() {
-            write!(f, "\n    {}: {line}", evidence.source)?;
+            write!(f, "\n    {}{at}: {line}", evidence.source)?;
         }
     }
     if let Some(command) = &failure.inspect {
@@ -85,7 +88,7 @@ impl fmt::Display for Progress {
 mod tests {
     use super::*;
     use crate::{
-        deploy::{Cause, Evidence, EvidenceKind, Verdict},
+        deploy::{Cause, Evidence, Verdict},
         digest::Digest,
         reference::DigestRef,
     };
@@ -119,6 +122,16 @@ mod tests {
     }
 
     #[test]
+    fn shows_when_evidence_happened() {
+        let event = Evidence::new(EvidenceKind::Event, "is unhealthy").source("service web");
+        let at: jiff::Timestamp = "2026-08-10T12:26:07.363Z".parse().unwrap();
+        let mut failure = FailureReport::new(Cause::LoadBalancerUnhealthy, "is unhealthy");
+        failure.evidence = vec![event.at(at)];
+        let shown = DeployEvent::Failing { target: id(), failure }.to_string();
+        assert!(shown.contains("\n    service web at 2026-08-10T12:26:07Z: is unhealthy"), "{shown}");
+    }
+
+    #[test]
     fn shows_each_event_as_one_entry() {
         let image: DigestRef = format!("r.example.com/web@{}", Digest::sha256("x")).parse().unwrap();
         let short = image.digest().abbreviated();
@@ -133,7 +146,7 @@ mod tests {
         let progress =
             Progress { desired: 2, running: 1, old: 2, stage: "ramp".into(), ..Progress::default() };
         let event = DeployEvent::Progress { target: id(), progress };
-        assert_eq!(event.to_string(), "ecs/shop/web: 1/2 running, 2 old (ramp)");
+        assert_eq!(event.to_string(), "ecs/shop/web: 1/2 running, 2 old still running (ramp)");
 
         let outcome = Outcome {
             verdict: Verdict::Deployed,

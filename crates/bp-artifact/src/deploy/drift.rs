@@ -140,6 +140,13 @@ impl fmt::Display for Drift {
         let found = match (self.is_none(), self.verdict.is_success()) {
             (true, _) => "no drift".to_owned(),
             (false, true) => "has drifted".to_owned(),
+            // That nothing proves the digest is not a statement about a deployment.
+            (false, false) if self.verdict == Verdict::Unproven && self.proof.is_empty() => {
+                "has drifted, and no running container proves the digest".to_owned()
+            }
+            (false, false) if self.verdict == Verdict::Unproven => {
+                "the running digest is unproven".to_owned()
+            }
             (false, false) => self.verdict.to_string(),
         };
         write!(f, "{}: {found}", self.target)?;
@@ -169,6 +176,14 @@ mod tests {
 
         let digest = drift(&Digest::sha256("other"));
         assert!(!digest.is_none() && ExitCode::from(&digest) == ExitCode::Drift);
+
+        let nothing = Drift { verdict: Verdict::Unproven, proof: Proof::default(), ..none.clone() };
+        assert_eq!(
+            nothing.to_string(),
+            "ecs/shop/web: has drifted, and no running container proves the digest"
+        );
+        let unproven = Drift { verdict: Verdict::Unproven, ..none.clone() };
+        assert_eq!(unproven.to_string(), "ecs/shop/web: the running digest is unproven");
 
         let mut service = none.clone();
         service.service.push(Change::new("runningCount", Some("2".into()), Some("1".into())));

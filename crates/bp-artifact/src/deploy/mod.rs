@@ -14,6 +14,7 @@ mod receipt;
 mod reporter;
 mod revision;
 pub mod run;
+pub mod status;
 mod target;
 mod target_id;
 mod verdict;

@@ -33,6 +33,16 @@ impl Intent {
         Intent { image: revision.image.resolved(), current: None, previous: None, changes: true }
     }
 
+    /// Adds the platforms of the image if it is one of `images`: those of a restored revision are not known.
+    pub fn platforms_of(mut self, images: &[ResolvedImage]) -> Self {
+        if let Some(image) = &mut self.image
+            && let Some(known) = images.iter().find(|known| known.digest() == image.digest())
+        {
+            image.platforms.clone_from(&known.platforms);
+        }
+        self
+    }
+
     /// The revision in place now.
     pub fn current(mut self, current: Option<Revision>) -> Self {
         self.current = current;
@@ -338,6 +348,7 @@ mod tests {
     use crate::{
         deploy::{Cause, Observation, TargetId},
         digest::Digest,
+        image::PlatformImage,
         operation::Emitter,
         reference::DigestRef,
     };
@@ -421,6 +432,22 @@ mod tests {
         });
         work.cancel();
         assert_eq!(work.await, Err(Cancelled));
+    }
+
+    #[test]
+    fn adds_the_platforms_of_the_same_image_only() {
+        let platform = PlatformImage::new("linux/amd64".parse().unwrap(), Digest::sha256("child"));
+        let known = ResolvedImage { platforms: vec![platform], ..image() };
+        let other = ResolvedImage {
+            reference: known.reference.repository().at(Digest::sha256("y")),
+            ..known.clone()
+        };
+        let platforms = |known: &[ResolvedImage]| {
+            let intent = Intent::restore(&revision("1")).platforms_of(known);
+            intent.image.map(|image| image.platforms)
+        };
+        assert_eq!(platforms(std::slice::from_ref(&other)), Some(Vec::new()));
+        assert_eq!(platforms(&[other, known.clone()]), Some(known.platforms));
     }
 
     #[tokio::test]

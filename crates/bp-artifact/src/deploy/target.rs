@@ -52,6 +52,10 @@ pub trait Target: Send + Sync {
     /// The current revisions. Read-only.
     fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>>;
 
+    /// The revision that a rollback without a receipt restores: while a deployment is in progress or has failed in
+    /// place, the stable one; otherwise the one that ran before the current one. An error when there is none. Read-only.
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>>;
+
     /// Deploys `image` and follows the deployment to its end.
     ///
     /// Running it again adopts a deployment in progress, or finds that no change is required. Cancelling it stops

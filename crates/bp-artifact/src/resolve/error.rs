@@ -128,7 +128,7 @@ impl Classified for ResolveError {
             | ResolveError::NoCredentials { .. }
             | ResolveError::Unavailable { .. } => ErrorClass::Unavailable,
             ResolveError::Cached { .. } => ErrorClass::Refused,
-            ResolveError::BadManifest { .. } => ErrorClass::Unexpected,
+            ResolveError::BadManifest { source, .. } => source.class(),
         }
     }
 

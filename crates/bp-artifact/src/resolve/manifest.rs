@@ -6,6 +6,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     digest::Digest,
+    error::{Classified, ErrorClass},
     image::{PlatformImage, ResolvedImage},
     media_type,
     platform::Platform,
@@ -36,6 +37,16 @@ pub enum ManifestError {
         /// The media type.
         media_type: String,
     },
+}
+
+impl Classified for ManifestError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            ManifestError::Digest { .. } => ErrorClass::DigestMismatch,
+            ManifestError::Malformed { .. } => ErrorClass::Unexpected,
+            ManifestError::Unsupported { .. } => ErrorClass::BadInput,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -79,6 +79,17 @@ pub enum SagaError {
         /// The target.
         target: TargetId,
     },
+    /// The receipt is of an unfinished deployment to another target. Nothing was changed.
+    #[error(
+        "receipt {} is of an unfinished deployment to {target}, whose rollback revision would be lost: finish that deployment, roll it back, or use another receipt file",
+        path.display()
+    )]
+    UnfinishedTarget {
+        /// The receipt.
+        path: PathBuf,
+        /// The target of that deployment.
+        target: TargetId,
+    },
     /// A target returned an error, and this run changed nothing at any target.
     #[error("cannot deploy to {target}; this run changed nothing")]
     Target {
@@ -88,6 +99,18 @@ pub enum SagaError {
         #[source]
         source: TargetError,
     },
+    /// A target has no previous revision, or it cannot be read. Nothing was changed.
+    #[error("cannot roll back {target}; nothing was changed")]
+    NotRolledBack {
+        /// The target.
+        target: TargetId,
+        /// Its error.
+        #[source]
+        source: TargetError,
+    },
+    /// No target has an image with a digest, now or in its previous revision. Nothing was changed.
+    #[error("no image of the targets has a digest, which a receipt requires; nothing was changed")]
+    NoDigest,
     /// The caller cancelled.
     #[error(
         "interrupted: deployments in progress continue; rerun the same command to resume (rollback revisions: {})",
@@ -141,8 +164,10 @@ impl Classified for SagaError {
             SagaError::Receipt(error) => error.class(),
             SagaError::Unfinished { .. }
             | SagaError::TargetNotGiven { .. }
+            | SagaError::UnfinishedTarget { .. }
+            | SagaError::NoDigest
             | SagaError::NotAwaiting { .. } => ErrorClass::Refused,
-            SagaError::Target { source, .. } => source.class(),
+            SagaError::Target { source, .. } | SagaError::NotRolledBack { source, .. } => source.class(),
             SagaError::Interrupted { .. } => ErrorClass::Interrupted,
             SagaError::NotNoted { source, .. } => source.class(),
         }

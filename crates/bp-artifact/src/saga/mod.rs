@@ -13,6 +13,7 @@ mod open;
 mod outcome;
 mod plan;
 mod run;
+mod single;
 mod step;
 mod verdict;
 
@@ -21,4 +22,5 @@ pub use error::SagaError;
 pub use event::SagaEvent;
 pub use gate::{Answer, Decision, Gate};
 pub use plan::{PlannedStage, SagaPlan};
+pub use single::SingleReceipt;
 pub use step::Step;

@@ -1,8 +1,9 @@
 //! Open a saga: evaluate an earlier receipt, and record the rollback revisions before the first change.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 
 use super::{
     Answer, Decision, Saga, SagaError, Step,
@@ -175,7 +176,7 @@ fn is_same(saga: &Saga, receipt: &Receipt) -> bool {
     known.all(|(step, image)| step.image.reference == image.reference)
 }
 
-fn read_if_exists(path: &Path) -> Result<Option<Receipt>, DocumentError> {
+pub(super) fn read_if_exists(path: &Path) -> Result<Option<Receipt>, DocumentError> {
     match Receipt::read(path) {
         Ok(receipt) => Ok(Some(receipt)),
         Err(error) if error.is_missing() => Ok(None),
@@ -202,12 +203,39 @@ async fn note(
     Ok(Receipt::started(first.clone(), entries, saga.time.now()))
 }
 
-async fn current(target: &dyn Target) -> Result<(TargetId, Current), SagaError> {
+pub(super) async fn current(target: &dyn Target) -> Result<(TargetId, Current), SagaError> {
     let id = target.id();
     match target.current().await {
         Ok(current) => Ok((id, current)),
         Err(source) => Err(SagaError::Target { target: id, source }),
     }
+}
+
+/// The receipt of a rollback of the targets to their previous revisions. Changes nothing.
+pub(super) async fn previous(targets: &[Arc<dyn Target>], now: Timestamp) -> Result<Receipt, SagaError> {
+    check_names(&targets.iter().map(|target| target.id()).collect::<Vec<_>>())?;
+    let mut entries = try_join_all(targets.iter().map(|target| previous_of(target.as_ref()))).await?;
+    let Some(image) = entries.iter().find_map(|entry| entry.image.clone()) else {
+        return Err(SagaError::NoDigest);
+    };
+    for entry in &mut entries {
+        entry.image = entry.image.take().filter(|own| own.reference != image.reference);
+    }
+    let mut receipt = Receipt::started(image, entries, now);
+    receipt.state = ReceiptState::RollingBack;
+    Ok(receipt)
+}
+
+/// The entry of a target with its previous revision, and with the image from which it is rolled back.
+async fn previous_of(target: &dyn Target) -> Result<TargetReceipt, SagaError> {
+    let (id, current) = current(target).await?;
+    let previous = match target.previous().await {
+        Ok(previous) => previous,
+        Err(source) => return Err(SagaError::NotRolledBack { target: id, source }),
+    };
+    let deployed = current.rolling_out.unwrap_or(current.stable).image.resolved();
+    let image = deployed.or_else(|| previous.image.resolved());
+    Ok(TargetReceipt { image, ..TargetReceipt::noted(id, previous) })
 }
 
 /// Checks that there are targets, and that their names are unique.

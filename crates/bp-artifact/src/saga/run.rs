@@ -70,6 +70,30 @@ impl Saga {
         let span = tracing::info_span!("saga_rollback", %receipt, targets = targets.len());
         span.in_scope(|| Operation::spawn(|events| rollback(targets, path, TimeSource::system(), events)))
     }
+
+    /// Rolls the targets back to the revisions that [`Target::previous`] returns, and writes a receipt at the path
+    /// `receipt` before the first change. A rerun resumes from that receipt with [`rollback`](Self::rollback); without
+    /// it, a rerun could restore the revision that was rolled back.
+    ///
+    /// # Errors
+    /// When a target has no previous revision, or no image has a digest, which a receipt requires: nothing was changed.
+    ///
+    /// # Permissions
+    /// Those of the targets.
+    ///
+    /// # Cancel safety
+    /// As for [`run`](Self::run).
+    pub fn rollback_to_previous(
+        targets: Vec<Arc<dyn Target>>,
+        receipt: impl Into<PathBuf>,
+    ) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
+        let path = receipt.into();
+        let receipt = SingleLine(path.display());
+        let span = tracing::info_span!("saga_rollback", %receipt, targets = targets.len());
+        span.in_scope(|| {
+            Operation::spawn(|events| rollback_to_previous(targets, path, TimeSource::system(), events))
+        })
+    }
 }
 
 async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Receipt, SagaError> {
@@ -78,7 +102,7 @@ async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Receipt, SagaE
         () = events.cancelled() => return Err(SagaError::Interrupted { path: saga.path }),
     };
     let targets = saga.steps.iter().map(|step| Arc::clone(&step.target)).collect();
-    let mut run = Run { targets, path: saga.path, time: saga.time, receipt, events };
+    let mut run = Run { targets, path: saga.path, time: saga.time, receipt, events, may_be_restored: true };
     if run.receipt.state == ReceiptState::RollingBack {
         run.emit_noted(resumed);
         return run.roll_back().await;
@@ -135,7 +159,7 @@ async fn rollback(
     open::check_names(&ids)?;
     let receipt = Receipt::read(&path)?;
     open::check_given(&receipt, &ids, &path)?;
-    let mut run = Run { targets, path, time, receipt, events };
+    let mut run = Run { targets, path, time, receipt, events, may_be_restored: true };
     if run.receipt.state != ReceiptState::RollingBack {
         run.receipt.state = ReceiptState::RollingBack;
         run.receipt.verdict = None;
@@ -148,6 +172,22 @@ async fn rollback(
     run.roll_back().await
 }
 
+async fn rollback_to_previous(
+    targets: Vec<Arc<dyn Target>>,
+    path: PathBuf,
+    time: TimeSource,
+    events: Emitter<SagaEvent>,
+) -> Result<Receipt, SagaError> {
+    let receipt = tokio::select! {
+        receipt = open::previous(&targets, time.now()) => receipt?,
+        () = events.cancelled() => return Err(SagaError::Interrupted { path }),
+    };
+    let mut run = Run { targets, path, time, receipt, events, may_be_restored: false };
+    run.write()?;
+    run.emit_noted(false);
+    run.roll_back().await
+}
+
 /// A saga in progress.
 struct Run {
     targets: Vec<Arc<dyn Target>>,
@@ -155,6 +195,8 @@ struct Run {
     time: TimeSource,
     receipt: Receipt,
     events: Emitter<SagaEvent>,
+    /// Whether an earlier run may have restored a target, which is then left as it is.
+    may_be_restored: bool,
 }
 
 impl Run {
@@ -276,7 +318,12 @@ impl Run {
             let target = self.targets.iter().find(|target| target.id() == entry.target);
             let target = Arc::clone(target.expect("checked when the saga was opened"));
             let previous = entry.previous.clone();
-            running.push(restore(target, previous, self.events.clone(), stop.clone()));
+            let (events, stop) = (self.events.clone(), stop.clone());
+            running.push(if self.may_be_restored {
+                restore(target, previous, events, stop)
+            } else {
+                watch(target.id(), target.restore(&previous), events, stop)
+            });
         }
         while let Some((id, result)) = self.next(&mut running, &stop).await {
             if let Some(entry) = self.receipt.targets.iter_mut().find(|entry| entry.target == id) {
@@ -288,6 +335,7 @@ impl Run {
                         ErrorClass::BadInput
                         | ErrorClass::Refused
                         | ErrorClass::Superseded
+                        | ErrorClass::DigestMismatch
                         | ErrorClass::Unexpected => {
                             entry.error = Some(chain(&error));
                             Some(ended(entry, Verdict::RollbackFailed, &error))
@@ -344,7 +392,10 @@ impl Run {
                 let changed = false;
                 entry.outcome = Some(Outcome { changed, ..ended(entry, Verdict::Superseded, &error) });
             }
-            ErrorClass::BadInput | ErrorClass::Refused | ErrorClass::Unexpected => {}
+            ErrorClass::BadInput
+            | ErrorClass::Refused
+            | ErrorClass::DigestMismatch
+            | ErrorClass::Unexpected => {}
         }
         entry.error = Some(chain(&error));
         Some(Failed { target: id.clone(), error })

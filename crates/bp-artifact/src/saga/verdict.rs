@@ -145,6 +145,11 @@ pub(super) fn is_lost(entry: &TargetReceipt) -> bool {
     !End::of(entry).rule().is_rolled_back
 }
 
+/// Whether the deployment to the target continues on the platform, so that the receipt stays open.
+pub(super) fn stays_open(entry: &TargetReceipt) -> bool {
+    End::of(entry).rule().stays_open
+}
+
 /// The joint result of targets, none of which rolls back the others.
 pub(super) fn deployed<'a>(entries: impl Iterator<Item = &'a TargetReceipt> + Clone) -> Joint {
     let ends = || entries.clone().map(End::of);

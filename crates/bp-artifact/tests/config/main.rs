@@ -61,6 +61,10 @@ fn environments_keep_their_order_and_repository() {
     assert_eq!(prod.services()[0].eks().unwrap().container, None);
     assert_eq!(dev.services()[0].ecs().unwrap().variables["DEPLOY_PLATFORM"], "ecs");
     assert_eq!(prod.services()[0].eks().unwrap().variables["DEPLOY_PLATFORM"], "eks");
+    let off = GOOD.replace("namespace = \"web\"", "namespace = \"web\"\nplatform-variable = \"off\"");
+    let off = Config::parse(&off, "bp.toml").unwrap();
+    let variables = &off.environments()[1].services()[0].eks().unwrap().variables;
+    assert!(!variables.contains_key("DEPLOY_PLATFORM"));
     let set = format!("{GOOD}\n[environment.eks.environment]\nDEPLOY_PLATFORM = \"k8s\"\nMODE = \"\"\n");
     let set = Config::parse(&set, "bp.toml").unwrap();
     let variables = &set.environments()[1].services()[0].eks().unwrap().variables;

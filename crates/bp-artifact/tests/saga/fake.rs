@@ -26,6 +26,8 @@ pub(crate) enum End {
 pub(crate) struct Platform {
     pub(crate) stable: String,
     pub(crate) rolling_out: Option<String>,
+    /// What ran before `stable`.
+    pub(crate) previous: Option<String>,
     /// Every requested change.
     pub(crate) changes: Vec<String>,
     /// How a rollback ends, if it does not succeed.
@@ -134,7 +136,7 @@ impl Fake {
             let mut platform = self.platform();
             match verdict {
                 Verdict::Deployed | Verdict::Unproven | Verdict::DigestMismatch => {
-                    platform.stable = image;
+                    platform.previous = Some(std::mem::replace(&mut platform.stable, image));
                     platform.rolling_out = None;
                 }
                 Verdict::RolledBack | Verdict::Stopped => platform.rolling_out = None,
@@ -189,6 +191,17 @@ impl Target for Fake {
             tokio::task::yield_now().await;
             let platform = self.platform();
             Ok(Current::new(revision(&platform.stable), platform.rolling_out.as_deref().map(revision)))
+        })
+    }
+
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async {
+            let platform = self.platform();
+            let previous = match &platform.rolling_out {
+                Some(_) => Some(&platform.stable),
+                None => platform.previous.as_ref(),
+            };
+            previous.map(|image| revision(image)).ok_or_else(|| error(ErrorClass::Refused))
         })
     }
 

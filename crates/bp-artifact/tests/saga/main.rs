@@ -3,6 +3,7 @@
 mod fake;
 mod gates;
 mod later;
+mod single;
 mod stages;
 mod unobserved;
 

@@ -1,8 +1,8 @@
 //! Arguments for copying images.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::Registry;
+use bp_artifact::{Registry, time::parse_duration};
 use bp_promote::Journal;
 use clap::Args;
 
@@ -36,6 +36,16 @@ pub struct CopyArgs {
     /// itself
     #[arg(long)]
     ecr_parts: bool,
+    /// Do not copy signatures, attestations, SBOMs and other referrers
+    #[arg(long)]
+    no_referrers: bool,
+    /// Also copy layers of a non-distributable type, such as Windows base layers, that can be fetched from other URLs;
+    /// the source registry must have them
+    #[arg(long)]
+    nondistributable_layers: bool,
+    /// How long the whole promotion may take: 90s, 15m, 1h30m; by default there is no limit
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
     /// Use plain HTTP for this registry; repeatable; not needed for loopback addresses
     #[arg(long = "plain-http", value_name = "HOST")]
     plain_http: Vec<Registry>,
@@ -45,6 +55,11 @@ pub struct CopyArgs {
 }
 
 impl CopyArgs {
+    /// How long the promotion may take.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// Converts the arguments to promotion options.
     ///
     /// # Errors
@@ -64,6 +79,15 @@ impl CopyArgs {
         }
         if let Some(path) = &self.ca {
             options.root_certificates = Some(std::fs::read(path).map_err(|error| unreadable(path, error))?);
+        }
+        if self.no_referrers {
+            options.copy = options.copy.without_referrers();
+        }
+        if self.nondistributable_layers {
+            options.copy = options.copy.nondistributable_layers();
+        }
+        if self.record.is_some() || self.attach_record {
+            options.copy = options.copy.confirm_absence();
         }
         if self.no_clobber {
             options.copy = options.copy.no_clobber();

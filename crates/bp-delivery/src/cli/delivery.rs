@@ -7,6 +7,7 @@ use bp_artifact::{
     config::{EnvironmentConfig, ServiceConfig, ServiceName},
     resolve::{Resolve, ResolveError},
 };
+use bp_eks::traffic::Slots;
 use clap::Args;
 
 use super::{ConfigArgs, GivenFlags, ImageTimeoutArgs, WaitArgs};
@@ -245,6 +246,37 @@ pub struct TakeOverArgs {
     /// first deployment
     #[arg(long)]
     pub take_over: bool,
+}
+
+/// The two slots of a blue/green deployment on EKS.
+#[derive(Debug, Clone, Args)]
+pub struct SlotArgs {
+    /// Label that distinguishes the two slots of --slots
+    #[arg(long, default_value = "slot", requires = "slots")]
+    label: String,
+    /// The two slots, each as label value and Deployment, separated by a comma; defaults to blue and green, with the
+    /// Deployments SERVICE-blue and SERVICE-green
+    #[arg(long, value_name = "SLOT=DEPLOYMENT", value_delimiter = ',', num_args = 2)]
+    slots: Vec<String>,
+}
+
+impl SlotArgs {
+    /// The slots of this Kubernetes Service.
+    ///
+    /// # Errors
+    /// When `--slots` is not of the form `SLOT=DEPLOYMENT`, or both are equal.
+    pub fn slots(&self, kubernetes_service: &str) -> Result<Slots, Failure> {
+        match self.slots.as_slice() {
+            [one, two] => Ok(Slots::new(&self.label, pair(one)?, pair(two)?)?),
+            _ => Ok(Slots::of_service(kubernetes_service)),
+        }
+    }
+}
+
+/// Splits `slot=deployment`.
+fn pair(text: &str) -> Result<(&str, &str), Failure> {
+    text.split_once('=')
+        .ok_or_else(|| Failure::bad_input(format!("--slots: {text:?} is not of the form SLOT=DEPLOYMENT")))
 }
 
 /// The environment, service, image and timeouts of a deployment.

@@ -3,16 +3,21 @@
 mod config;
 mod copy;
 mod delivery;
+mod end;
+mod receipt;
 
 use std::time::Duration;
 
 use bp_artifact::time::parse_duration;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource};
 
+pub(crate) use self::end::{End, conclude, worst};
 pub use self::{
     config::{ConfigArgs, FileArgs},
     copy::CopyArgs,
-    delivery::{DeliveryArgs, EnvironmentArgs, ImageArgs, ServiceArg, ServicesArgs, TakeOverArgs},
+    delivery::{DeliveryArgs, EnvironmentArgs, ImageArgs, ServiceArg, ServicesArgs, SlotArgs, TakeOverArgs},
+    end::NoWaitArgs,
+    receipt::ReceiptArgs,
 };
 use crate::{Failure, Output};
 
@@ -49,12 +54,17 @@ pub struct ImageTimeoutArgs {
 pub struct GivenFlags(Vec<String>);
 
 impl GivenFlags {
+    /// Whether `flag` was given.
+    pub fn has(&self, flag: &str) -> bool {
+        self.0.iter().any(|given| given == flag)
+    }
+
     /// Refuses `flags` that have no effect in `case`, such as `with --image`.
     ///
     /// # Errors
     /// When one of them was given.
     pub fn refuse(&self, flags: &[&str], case: &str) -> Result<(), Failure> {
-        match flags.iter().find(|flag| self.0.iter().any(|given| given == *flag)) {
+        match flags.iter().find(|flag| self.has(flag)) {
             Some(flag) => Err(Failure::bad_input(format!("--{flag} has no effect {case}: remove it"))),
             None => Ok(()),
         }

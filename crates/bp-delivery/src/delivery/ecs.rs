@@ -39,6 +39,7 @@ pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str,
     for (name, image) in &ecs.images {
         overlay = overlay.container(name, ContainerOverlay::default().image(image.clone()));
     }
+    let overlay = ecs.without_members.iter().fold(overlay, Overlay::without_member);
     let overlay = ecs.cpu.iter().fold(overlay, Overlay::cpu);
     ecs.memory.iter().fold(overlay, Overlay::memory)
 }

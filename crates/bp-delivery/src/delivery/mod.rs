@@ -156,21 +156,47 @@ impl Delivery {
 
     #[cfg(feature = "helm")]
     async fn helm_release(&self, release: &ReleaseConfig) -> Result<bp_eks::HelmRelease, Failure> {
-        let namespace = self.namespace().await?;
-        let mut target = namespace.helm(&release.name, self.eks_options()?).chart(&release.chart);
+        let mut target = self.helm(&release.name).await?.chart(&release.chart);
         target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
         if let Some(digest) = release.digest_key.clone() {
             target = target.image_keys(bp_eks::helm::ImageKeys::default().digest(digest));
         }
-        if let Some(program) = std::env::var_os("BP_HELM").filter(|program| !program.is_empty()) {
-            target = target.program(program);
-        }
         Ok(target)
+    }
+
+    /// A Helm release by name, without chart and values. `BP_HELM` is the helm program.
+    #[cfg(feature = "helm")]
+    pub(crate) async fn helm(&self, release: &str) -> Result<bp_eks::HelmRelease, Failure> {
+        let target = self.namespace().await?.helm(release, self.eks_options()?);
+        Ok(match std::env::var_os("BP_HELM").filter(|program| !program.is_empty()) {
+            Some(program) => target.program(program),
+            None => target,
+        })
+    }
+
+    /// The blue/green deployment of a Kubernetes Service.
+    ///
+    /// # Errors
+    /// When no workload is configured, or the cluster cannot be reached.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn blue_green(
+        &self,
+        kubernetes_service: &str,
+        slots: bp_eks::traffic::Slots,
+    ) -> Result<bp_eks::BlueGreen, Failure> {
+        let (eks, options) = (self.service.eks()?, self.eks_workload_options()?);
+        let target = self.namespace().await?.blue_green(kubernetes_service, slots, options);
+        Ok(eks.container.iter().fold(target, bp_eks::BlueGreen::container))
     }
 
     #[cfg(not(feature = "helm"))]
     async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
-        Err(requires_helm(release))
+        Err(requires_helm(&release.name))
     }
 
     /// The EKS workload, with options adjusted by the caller.
@@ -222,7 +248,7 @@ impl Delivery {
             #[cfg(feature = "helm")]
             EksObject::Release(release) => Ok(self.helm_release(release).await?.record(recorded_at).await?),
             #[cfg(not(feature = "helm"))]
-            EksObject::Release(release) => Err(requires_helm(release)),
+            EksObject::Release(release) => Err(requires_helm(&release.name)),
         }
     }
 
@@ -306,8 +332,8 @@ impl Delivery {
 }
 
 #[cfg(not(feature = "helm"))]
-fn requires_helm(release: &ReleaseConfig) -> Failure {
-    Failure::bad_input(format!("Helm release {} requires a build with the feature `helm`", release.name))
+pub(crate) fn requires_helm(release: &str) -> Failure {
+    Failure::bad_input(format!("Helm release {release} requires a build with the feature `helm`"))
 }
 
 /// The annotation name of a tag: at most 63 characters, without leading and trailing punctuation.

@@ -10,7 +10,7 @@ use bp_eks::{
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags},
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, conclude},
     program::Verb,
 };
 
@@ -29,6 +29,8 @@ pub struct DeployHelm {
     helm: PathBuf,
     #[command(flatten)]
     upgrade: Upgrade,
+    #[command(flatten)]
+    receipt: ReceiptArgs,
     #[command(subcommand)]
     command: Option<HelmCommand>,
 }
@@ -54,8 +56,17 @@ struct Upgrade {
 }
 
 /// The flags that apply only to an upgrade.
-const UPGRADE: &[&str] =
-    &["image", "artifact", "image-timeout", "chart", "values", "tag", "build-version", "digest-key"];
+const UPGRADE: &[&str] = &[
+    "image",
+    "artifact",
+    "image-timeout",
+    "chart",
+    "values",
+    "tag",
+    "build-version",
+    "digest-key",
+    "receipt",
+];
 
 #[derive(Debug, clap::Subcommand)]
 enum HelmCommand {
@@ -85,20 +96,34 @@ impl Verb for DeployHelm {
         let delivery = self.delivery.open().await?;
         let release = delivery.namespace().await?.helm(self.release, delivery.eks_options()?);
         let release = self.upgrade.chart.iter().fold(release.program(self.helm), HelmRelease::chart);
-        let outcome = match self.command {
+        match self.command {
             Some(HelmCommand::History) => {
                 let history = release.history().await?;
                 let line =
                     |r: &bp_eks::helm::HelmRevision| format!("{}\t{}\t{}", r.revision, r.status, r.chart);
                 ui.results(history.iter().map(line), &history);
-                return Ok(ExitCode::Done);
+                Ok(ExitCode::Done)
             }
-            Some(HelmCommand::Rollback { revision }) => ui.follow(release.rollback(revision)).await?,
+            Some(HelmCommand::Rollback { revision }) => {
+                Ok(ui.ended(ui.follow(release.rollback(revision)).await?))
+            }
             None => {
-                ui.follow(self.upgrade.start(release, &self.delivery.image(&delivery, &ui).await?)).await?
+                let image = self.delivery.image(&delivery, &ui).await?;
+                if !release.history().await?.iter().any(|revision| revision.status == "deployed") {
+                    ui.say(format!(
+                        "{}: no receipt is written: no revision is deployed to which the release could be rolled back",
+                        release.id()
+                    ));
+                    return Ok(ui.ended(ui.follow(self.upgrade.start(release, &image)).await?));
+                }
+                let receipt = self.receipt.start(&ui, &release, &image).await?;
+                conclude(
+                    &ui,
+                    Some(receipt),
+                    ui.follow(self.upgrade.start(release, &image)).await.map(End::Ended),
+                )
             }
-        };
-        Ok(ui.ended(outcome))
+        }
     }
 }
 

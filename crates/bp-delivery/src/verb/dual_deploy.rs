@@ -1,7 +1,5 @@
 //! Deploy images to every target of the selected services on ECS and EKS; if one fails, roll back all.
 
-use std::path::PathBuf;
-
 use bp_artifact::{
     ExitCode,
     deploy::GateName,
@@ -11,7 +9,10 @@ use futures_util::future::try_join_all;
 
 use crate::{
     Delivery, Failure, Ui, actor,
-    cli::{EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
+    cli::{
+        EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ReceiptArgs, ServicesArgs, TakeOverArgs,
+        WaitArgs,
+    },
     gates,
     program::Verb,
     steps,
@@ -34,9 +35,8 @@ pub struct DualDeploy {
     image_wait: ImageTimeoutArgs,
     #[command(flatten)]
     fields: TakeOverArgs,
-    /// File that records the previous revisions and the progress, from which a rerun resumes; use one per environment
-    #[arg(long, value_name = "FILE", default_value = "receipt.json", env = "BP_RECEIPT")]
-    receipt: PathBuf,
+    #[command(flatten)]
+    receipt: ReceiptArgs,
     /// Abandon an unfinished run of other images that the receipt records
     #[arg(long)]
     supersede: bool,
@@ -65,7 +65,7 @@ impl Verb for DualDeploy {
         }
         let resolved = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
         let services = try_join_all(resolved).await?;
-        let saga = Saga::of(steps(&services).await?, &self.receipt).gates(gates(&services).await?);
+        let saga = Saga::of(steps(&services).await?, &self.receipt.receipt).gates(gates(&services).await?);
         if self.plan {
             let plan = saga.plan();
             ui.result(&plan, &plan);

@@ -15,15 +15,18 @@ mod record;
 mod refresh_pull_secret;
 mod rollback;
 mod secrets;
+mod status;
 mod switch_traffic;
 mod verify;
+mod wait;
 
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
     config::Configuration, deploy_ecs::DeployEcs, deploy_eks::DeployEks, dual_deploy::DualDeploy,
     emit_artifact::EmitArtifact, promote::Promote, record::Record, refresh_pull_secret::RefreshPullSecret,
-    rollback::Rollback, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
+    rollback::Rollback, secrets::Secrets, status::ShowStatus, switch_traffic::SwitchTraffic, verify::Verify,
+    wait::Wait,
 };
 use std::process::ExitCode;
 
@@ -60,8 +63,10 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<RefreshPullSecret>(),
         Entry::of::<Rollback>(),
         Entry::of::<Secrets>(),
+        Entry::of::<ShowStatus>(),
         Entry::of::<SwitchTraffic>(),
         Entry::of::<Verify>(),
+        Entry::of::<Wait>(),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Promote the artifact's image, or selected tags, to an environment's registry with the same digest.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use bp_artifact::{Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector};
 
@@ -50,6 +50,7 @@ impl Verb for Promote {
     const NAME: &'static str = "promote";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let (start, timeout) = (Instant::now(), self.copy.timeout());
         let selects_tags = !self.tags.is_empty() || self.all_tags.is_some();
         if self.plan {
             self.given.refuse(&["image-timeout"], "with --plan")?;
@@ -84,29 +85,44 @@ impl Verb for Promote {
             let wait = image_wait(self.wait.image_timeout.unwrap_or(service.deploy.image_timeout))?;
             Ok(wait_for_image(&*resolver, image, wait, |line| ui.say(line)).await?)
         };
-        let (mut images, mut routes) = (Vec::new(), Vec::new());
-        for service in services {
-            let source = from.service(service.name.as_ref())?;
-            let route = Route { from: &source.repository, to: &service.repository };
-            match &artifact {
-                Some(artifact) => {
-                    let image = artifact.image_of(source)?;
-                    images.push(promotion.image(route, &find(&image, service).await?, image.tag()));
-                }
-                None => {
-                    for tag in &self.tags {
-                        find(&route.from.tagged(tag.clone()), service).await?;
+        let select = async {
+            let (mut images, mut routes) = (Vec::new(), Vec::new());
+            for service in services {
+                let source = from.service(service.name.as_ref())?;
+                let route = Route { from: &source.repository, to: &service.repository };
+                match &artifact {
+                    Some(artifact) => {
+                        let image = artifact.image_of(source)?;
+                        images.push(promotion.image(route, &find(&image, service).await?, image.tag()));
                     }
-                    images.extend(promotion.tags(route, &self.tags, self.all_tags.as_ref()).await?);
+                    None => {
+                        for tag in &self.tags {
+                            find(&route.from.tagged(tag.clone()), service).await?;
+                        }
+                        images.extend(promotion.tags(route, &self.tags, self.all_tags.as_ref()).await?);
+                    }
                 }
+                routes.resize(images.len(), route);
             }
-            routes.resize(images.len(), route);
-        }
+            Ok((images, routes))
+        };
+        let (images, routes) = match timeout {
+            None => select.await?,
+            Some(timeout) => tokio::time::timeout(timeout, select).await.unwrap_or_else(|_| {
+                let seconds = timeout.as_secs();
+                Err(Failure::unavailable(format!("the images were not found within {seconds} s (--timeout)")))
+            })?,
+        };
+        let promotion = match timeout {
+            None => promotion,
+            Some(timeout) => promotion.timeout(timeout.saturating_sub(start.elapsed())),
+        };
         if self.plan {
             let plan = ui.follow(promotion.plan(images)).await?;
             ui.results(plan.to_string().lines(), &plan);
             return Ok(ExitCode::Done);
         }
+        promotion.check_record_file()?;
         let report = ui.follow(promotion.copy(images)).await;
         for (image, error) in report.failed() {
             ui.say(format!("{}: {error}", image.reference));

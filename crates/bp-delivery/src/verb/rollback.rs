@@ -1,40 +1,196 @@
-//! Roll back every target of a receipt to its recorded revision.
+//! Roll back every target of a receipt to its recorded revision, or the targets of services to their previous revisions.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use bp_artifact::{ExitCode, saga::Saga};
+use bp_artifact::{
+    ExitCode,
+    deploy::{Current, Receipt, Revision, Target, TargetId},
+    saga::Saga,
+};
+use futures_util::future::try_join_all;
+use serde::Serialize;
 
 use crate::{
-    Failure, Ui,
-    cli::{EnvironmentArgs, TakeOverArgs, WaitArgs},
+    Delivery, Failure, Ui,
+    cli::{EnvironmentArgs, GivenFlags, ServicesArgs, SlotArgs, TakeOverArgs, WaitArgs},
     program::Verb,
 };
 
-/// Roll back every target of a receipt to its recorded revision
+/// The receipt to read if none is given and it exists, and to write otherwise.
+const RECEIPT: &str = "receipt.json";
+
+/// Roll back every target of a receipt to its recorded revision; without a receipt, roll the services back to their
+/// previous revisions
 #[derive(Debug, clap::Args)]
 pub struct Rollback {
     #[command(flatten)]
+    given: GivenFlags,
+    #[command(flatten)]
     environment: EnvironmentArgs,
+    #[command(flatten)]
+    services: ServicesArgs,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
     fields: TakeOverArgs,
-    /// Receipt of the deployment to roll back
-    #[arg(long, value_name = "FILE", default_value = "receipt.json", env = "BP_RECEIPT")]
-    receipt: PathBuf,
+    #[command(flatten)]
+    slots: SlotArgs,
+    /// Receipt of the deployment to roll back; defaults to receipt.json if that exists, otherwise to no receipt
+    #[arg(long, value_name = "FILE", env = "BP_RECEIPT")]
+    receipt: Option<PathBuf>,
+    /// Roll back to the previous revisions that ECS and Kubernetes report, even if there is a receipt, which is
+    /// overwritten
+    #[arg(long)]
+    no_receipt: bool,
+    /// Check only: show the planned changes and run preflight checks; changes nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// The planned rollback of one target.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlannedRollback {
+    target: TargetId,
+    current: Current,
+    previous: Revision,
 }
 
 impl Verb for Rollback {
     const NAME: &'static str = "rollback";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let mut targets = Vec::new();
-        for delivery in self.environment.open_all(&[]).await? {
-            let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
-            targets.extend(delivery.targets().await?);
+        match self.receipt()? {
+            Some(path) => self.to_recorded(&ui, &path).await,
+            None => self.to_previous(&ui).await,
         }
-        let receipt = ui.follow(Saga::rollback(targets, self.receipt)).await?;
+    }
+}
+
+impl Rollback {
+    /// The receipt to roll back, if any.
+    fn receipt(&self) -> Result<Option<PathBuf>, Failure> {
+        if self.no_receipt {
+            self.given.refuse(&["receipt"], "with --no-receipt")?;
+            return Ok(None);
+        }
+        let default = || Some(PathBuf::from(RECEIPT)).filter(|path| path.exists());
+        Ok(self.receipt.clone().or_else(default))
+    }
+
+    async fn to_recorded(&self, ui: &Ui, path: &Path) -> Result<ExitCode, Failure> {
+        self.given
+            .refuse(&["service", "all"], "with a receipt, which lists the targets (see --no-receipt)")?;
+        let receipt = Receipt::read(path)?;
+        let targets = self.recorded(&receipt).await?;
+        if self.check {
+            let find = |id: &TargetId| targets.iter().find(|target| target.id() == *id);
+            let known = receipt.targets.iter().filter_map(|entry| Some((find(&entry.target)?, entry)));
+            let plans =
+                known.map(async |(target, entry)| plan(target.as_ref(), entry.previous.clone()).await);
+            show(ui, &try_join_all(plans).await?);
+            return Ok(ExitCode::Done);
+        }
+        let receipt = ui.follow(Saga::rollback(targets, path)).await?;
         ui.rollback(&receipt);
         Ok(receipt.rollback_verdict().into())
     }
+
+    /// The targets of a receipt.
+    async fn recorded(&self, receipt: &Receipt) -> Result<Vec<Arc<dyn Target>>, Failure> {
+        let has = |platform: &str| receipt.targets.iter().any(|e| e.target.as_str().starts_with(platform));
+        let mut targets: Vec<Arc<dyn Target>> = Vec::new();
+        let mut deliveries = Vec::new();
+        for delivery in self.environment.open_all(&[]).await? {
+            let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
+            if has("ecs/") && delivery.service.has_ecs() {
+                targets.push(Arc::new(delivery.ecs().await?));
+            }
+            if has("eks/") && delivery.service.has_eks() {
+                targets.push(delivery.eks().await?);
+                deliveries.push(delivery);
+            }
+        }
+        for id in receipt.targets.iter().map(|entry| &entry.target) {
+            if targets.iter().any(|target| target.id() == *id) {
+                continue;
+            }
+            for delivery in &deliveries {
+                if let Some(target) = self.target_of(delivery, id).await? {
+                    targets.push(target);
+                    break;
+                }
+            }
+        }
+        Ok(targets)
+    }
+
+    /// A target that bp.toml does not contain: the Service of `switch-traffic`, or the release of `deploy-helm`.
+    async fn target_of(
+        &self,
+        delivery: &Delivery,
+        id: &TargetId,
+    ) -> Result<Option<Arc<dyn Target>>, Failure> {
+        let parts: Vec<&str> = id.as_str().split('/').collect();
+        let target: Arc<dyn Target> = match parts[..] {
+            [.., "service", name] => Arc::new(delivery.blue_green(name, self.slots.slots(name)?).await?),
+            #[cfg(feature = "helm")]
+            [.., "helm", release] => Arc::new(delivery.helm(release).await?),
+            #[cfg(not(feature = "helm"))]
+            [.., "helm", release] => return Err(crate::delivery::requires_helm(release)),
+            _ => return Ok(None),
+        };
+        Ok(Some(target).filter(|target| target.id() == *id))
+    }
+
+    async fn to_previous(&self, ui: &Ui) -> Result<ExitCode, Failure> {
+        self.given.refuse(&["slots", "label"], "without a receipt of switch-traffic")?;
+        let mut targets = Vec::new();
+        for delivery in self.environment.open_services(&self.services).await? {
+            let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
+            targets.extend(delivery.targets().await?);
+        }
+        if !self.no_receipt {
+            ui.say(format!("no {RECEIPT}: using the previous revisions that ECS and Kubernetes report"));
+        }
+        if self.check {
+            let plans = targets.iter().map(async |target| {
+                let previous = target.previous().await;
+                let previous = previous.map_err(|error| Failure::from(error).context(target.id()))?;
+                plan(target.as_ref(), previous).await
+            });
+            show(ui, &try_join_all(plans).await?);
+            return Ok(ExitCode::Done);
+        }
+        let path = self.receipt.clone().unwrap_or_else(|| RECEIPT.into());
+        let receipt = ui.follow(Saga::rollback_to_previous(targets, path)).await?;
+        ui.rollback(&receipt);
+        Ok(receipt.rollback_verdict().into())
+    }
+}
+
+async fn plan(target: &dyn Target, previous: Revision) -> Result<PlannedRollback, Failure> {
+    Ok(PlannedRollback { target: target.id(), current: target.current().await?, previous })
+}
+
+fn show(ui: &Ui, plans: &[PlannedRollback]) {
+    let line = |plan: &PlannedRollback| {
+        let PlannedRollback { target, current, previous } = plan;
+        let now = current.rolling_out.as_ref().unwrap_or(&current.stable);
+        let state = if current.rolling_out.is_some() { "in progress or failed" } else { "stable" };
+        if current.rolling_out.is_none() && now.id == previous.id {
+            return format!("{target}: {} is already in place ({})", previous.short_id(), previous.image);
+        }
+        format!(
+            "{target}: {} ({state}) -> {}\n  - {}\n  + {}",
+            now.short_id(),
+            previous.short_id(),
+            now.image,
+            previous.image
+        )
+    };
+    ui.results(plans.iter().map(line), &plans);
 }

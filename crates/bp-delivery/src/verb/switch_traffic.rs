@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bp_artifact::{ExitCode, time::parse_duration};
-use bp_eks::{BlueGreen, IngressSwitch, traffic::Slots};
+use bp_eks::IngressSwitch;
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags, TakeOverArgs},
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, SlotArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -23,13 +23,10 @@ pub struct SwitchTraffic {
     /// Kubernetes Service whose traffic is switched
     #[arg(long, value_name = "NAME", default_value = "web")]
     kubernetes_service: String,
-    /// Label that distinguishes the two slots of --slots
-    #[arg(long, default_value = "slot", requires = "slots")]
-    label: String,
-    /// The two slots, each as label value and Deployment, separated by a comma; defaults to blue and green, with the
-    /// Deployments SERVICE-blue and SERVICE-green
-    #[arg(long, value_name = "SLOT=DEPLOYMENT", value_delimiter = ',', num_args = 2)]
-    slots: Vec<String>,
+    #[command(flatten)]
+    slots: SlotArgs,
+    #[command(flatten)]
+    receipt: ReceiptArgs,
     #[command(subcommand)]
     command: TrafficCommand,
 }
@@ -61,8 +58,8 @@ enum TrafficCommand {
     },
 }
 
-/// The flags that apply only to commands with an image.
-const IMAGE: &[&str] = &["image", "artifact", "image-timeout"];
+/// The flags that apply only to commands that deploy an image.
+const IMAGE: &[&str] = &["image", "artifact", "image-timeout", "receipt"];
 /// The flags that apply only to commands that change a Deployment.
 const CHANGE: &[&str] = &["timeout", "take-over"];
 
@@ -74,7 +71,9 @@ impl TrafficCommand {
             TrafficCommand::Stage | TrafficCommand::Switch { .. } => Ok(()),
             TrafficCommand::Back => given.refuse(IMAGE, "with back"),
             TrafficCommand::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
-            TrafficCommand::Ingress { .. } => given.refuse(&["kubernetes-service", "slots"], "with ingress"),
+            TrafficCommand::Ingress { .. } => {
+                given.refuse(&["kubernetes-service", "slots", "receipt"], "with ingress")
+            }
         }
     }
 }
@@ -88,40 +87,32 @@ impl Verb for SwitchTraffic {
         if matches!(self.command, TrafficCommand::Stage | TrafficCommand::Switch { .. }) {
             delivery = self.delivery.image.describe(delivery)?;
         }
-        let eks = delivery.service.eks()?.clone();
-        let (namespace, options) = (delivery.namespace().await?, delivery.eks_workload_options()?);
         if let TrafficCommand::Ingress { name, from, to } = &self.command {
             let image = self.delivery.image(&delivery, &ui).await?;
-            let ingress = namespace.ingress(name, [from, to], options);
+            let (eks, options) = (delivery.service.eks()?, delivery.eks_workload_options()?);
+            let ingress = delivery.namespace().await?.ingress(name, [from, to], options);
             let ingress = eks.container.iter().fold(ingress, IngressSwitch::container);
             return Ok(ui.ended(ui.follow(ingress.switch(to, Some(&image))).await?));
         }
-        let slots = match self.slots.as_slice() {
-            [one, two] => Slots::new(&self.label, pair(one)?, pair(two)?)?,
-            _ => Slots::of_service(&self.kubernetes_service),
-        };
-        let service = namespace.blue_green(&self.kubernetes_service, slots, options);
-        let service = eks.container.iter().fold(service, BlueGreen::container);
-        let outcome = match self.command {
+        let slots = self.slots.slots(&self.kubernetes_service)?;
+        let service = delivery.blue_green(&self.kubernetes_service, slots).await?;
+        match self.command {
             TrafficCommand::Stage => {
-                ui.follow(service.stage(&self.delivery.image(&delivery, &ui).await?)).await?
+                let image = self.delivery.image(&delivery, &ui).await?;
+                let receipt = self.receipt.start(&ui, &service, &image).await?;
+                conclude(&ui, Some(receipt), ui.follow(service.stage(&image)).await.map(End::Ended))
             }
             TrafficCommand::Switch { bake } => {
                 let image = self.delivery.image(&delivery, &ui).await?;
-                ui.follow(service.bake(bake.unwrap_or_default()).switch(&image)).await?
+                let service = service.bake(bake.unwrap_or_default());
+                let receipt = self.receipt.start(&ui, &service, &image).await?;
+                conclude(&ui, Some(receipt), ui.follow(service.switch(&image)).await.map(End::Ended))
             }
-            TrafficCommand::Back => ui.follow(service.switch_back()).await?,
-            TrafficCommand::CleanUp => return Ok(ui.traffic(&service.clean_up().await?)),
+            TrafficCommand::Back => Ok(ui.ended(ui.follow(service.switch_back()).await?)),
+            TrafficCommand::CleanUp => Ok(ui.traffic(&service.clean_up().await?)),
             TrafficCommand::Status | TrafficCommand::Ingress { .. } => {
-                return Ok(ui.traffic(&service.traffic().await?));
+                Ok(ui.traffic(&service.traffic().await?))
             }
-        };
-        Ok(ui.ended(outcome))
+        }
     }
-}
-
-/// Splits `slot=deployment`.
-fn pair(text: &str) -> Result<(&str, &str), Failure> {
-    text.split_once('=')
-        .ok_or_else(|| Failure::bad_input(format!("--slots: {text:?} is not of the form SLOT=DEPLOYMENT")))
 }

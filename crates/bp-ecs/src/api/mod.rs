@@ -206,17 +206,20 @@ impl Api {
 
     /// `ecs:DescribeServiceDeployments`, joined with concurrent calls for other deployments.
     pub(crate) async fn deployment(&self, arn: &str) -> Result<Option<ServiceDeployment>, Error> {
-        let describe = |arns: Vec<String>| async move {
-            let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
-            let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
-            Ok(response.service_deployments.unwrap_or_default())
-        };
+        let describe = |arns: Vec<String>| self.described(arns);
         if self.cluster.is_shared() {
             let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
             joined(&self.cluster.deployments, arn, describe, named).await
         } else {
             Ok(describe(vec![arn.to_owned()]).await?.into_iter().next())
         }
+    }
+
+    /// `ecs:DescribeServiceDeployments` of several deployments.
+    pub(crate) async fn described(&self, arns: Vec<String>) -> Result<Vec<ServiceDeployment>, Error> {
+        let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
+        Ok(response.service_deployments.unwrap_or_default())
     }
 
     /// `ecs:DescribeServiceRevisions`.
@@ -226,19 +229,11 @@ impl Api {
         Ok(response.service_revisions.unwrap_or_default().into_iter().next())
     }
 
-    /// `ecs:StopServiceDeployment` with rollback. `false` when it is too late, or not supported for this service.
-    pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<bool, Error> {
-        const OPERATION: &str = "ecs:StopServiceDeployment";
-        const TOO_LATE: [&str; 3] =
-            ["ConflictException", "ServiceDeploymentNotFoundException", "UnsupportedFeatureException"];
+    /// `ecs:StopServiceDeployment` with rollback. Rejected when it is too late, or not supported for this service.
+    pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<(), Error> {
         let call = self.client().stop_service_deployment().service_deployment_arn(arn);
-        match call.stop_type(StopServiceDeploymentStopType::Rollback).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match self.error(OPERATION, error) {
-                error if error.code().is_some_and(|code| TOO_LATE.contains(&code)) => Ok(false),
-                error => Err(error),
-            },
-        }
+        let response = call.stop_type(StopServiceDeploymentStopType::Rollback).send().await;
+        response.map(|_| ()).map_err(|e| self.error("ecs:StopServiceDeployment", e))
     }
 
     /// `ecs:ContinueServiceDeployment`.
@@ -253,28 +248,45 @@ impl Api {
         response.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
     }
 
+    /// `ecs:ListTasks`: a page of the service's tasks with this desired status, and the token of the next one.
+    pub(crate) async fn list_tasks(
+        &self,
+        desired: DesiredStatus,
+        token: Option<String>,
+    ) -> Result<(Vec<String>, Option<String>), Error> {
+        let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
+        let call = call.desired_status(desired).set_next_token(token);
+        let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
+        Ok((response.task_arns.unwrap_or_default(), response.next_token))
+    }
+
+    /// `ecs:DescribeTasks`, of at most 100 tasks.
+    pub(crate) async fn describe_tasks(&self, arns: &[String]) -> Result<Vec<Task>, Error> {
+        let call = self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(arns.to_vec()));
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+        Ok(response.tasks.unwrap_or_default())
+    }
+
     /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service with this desired status.
     pub(crate) async fn tasks(&self, desired: DesiredStatus) -> Result<Vec<Task>, Error> {
-        let mut arns = Vec::new();
-        let mut token = None;
-        loop {
-            let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
-            let call = call.desired_status(desired.clone()).set_next_token(token);
-            let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
-            arns.extend(response.task_arns.unwrap_or_default());
-            token = response.next_token;
-            if token.is_none() {
-                break;
-            }
+        let (mut arns, mut token) = self.list_tasks(desired.clone(), None).await?;
+        while let Some(next) = token {
+            let (more, after) = self.list_tasks(desired.clone(), Some(next)).await?;
+            arns.extend(more);
+            token = after;
         }
         let mut tasks = Vec::with_capacity(arns.len());
         for some in arns.chunks(TASKS) {
-            let call =
-                self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(some.to_vec()));
-            let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-            tasks.extend(response.tasks.unwrap_or_default());
+            tasks.extend(self.describe_tasks(some).await?);
         }
         Ok(tasks)
+    }
+
+    /// The tasks of the first page, in two calls, and whether it is the last one.
+    pub(crate) async fn first_tasks(&self, desired: DesiredStatus) -> Result<(Vec<Task>, bool), Error> {
+        let (arns, token) = self.list_tasks(desired, None).await?;
+        let tasks = if arns.is_empty() { Vec::new() } else { self.describe_tasks(&arns).await? };
+        Ok((tasks, token.is_none()))
     }
 }
 

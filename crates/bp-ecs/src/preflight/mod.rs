@@ -10,6 +10,7 @@ mod lookup_error;
 mod platform;
 #[cfg(feature = "iam")]
 mod role;
+mod settings;
 
 use std::fmt;
 
@@ -86,8 +87,8 @@ impl EcsTarget {
     /// container, and when the service or definition cannot be read. A failed lookup is a finding, not an error.
     ///
     /// # Permissions
-    /// Those of [`definition`](Self::definition); for the configured lookups: those of the resolver, `iam:GetRole`,
-    /// `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`.
+    /// Those of [`definition`](Self::definition), `ecs:DescribeServiceRevisions`; for the configured lookups: those of the
+    /// resolver, `iam:GetRole`, `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -111,6 +112,7 @@ impl ServiceRollout {
             wanted.check_known()?;
         }
         let mut findings = vec![service_state(&survey)];
+        findings.extend(self.settings(&survey.service).await);
         findings.extend(images(image, &wanted, lookups.registry).await);
         findings.extend(execution_role(&wanted));
         for (member, arn) in roles(&wanted) {

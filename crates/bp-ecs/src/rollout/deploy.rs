@@ -16,6 +16,7 @@ use super::{
     follow::{End, Follower},
     proof::Scope,
     service::Followed,
+    strategy,
     survey::Survey,
 };
 use crate::{definition::TaskDefinition, error::Error, options::InFlight, preflight::limits};
@@ -51,6 +52,11 @@ impl ServiceRollout {
             return Ok(self.prove_end(run, Some(&survey.service), deadline).await);
         }
         not_cancelled(reporter)?;
+        run.notice(format!(
+            "deployment configuration of the service: {}",
+            strategy::summary(&survey.service)
+        ));
+        current.changes(&wanted).iter().for_each(|change| run.notice(change.to_string()));
         let (ours, service, adopted) = match adopted.clone() {
             Some(followed) => (followed, survey.service.clone(), true),
             None => match self.start_deployment(&wanted, &start, deadline, reporter).await? {
@@ -140,7 +146,7 @@ impl ServiceRollout {
     }
 
     /// Follows the deployment in progress, or judges the last one.
-    pub(crate) async fn watch(&self, reporter: &Reporter) -> Result<Outcome, Error> {
+    pub(crate) async fn watch(&self, on_failure: OnFailure, reporter: &Reporter) -> Result<Outcome, Error> {
         let survey = self.survey().await?;
         let stable = self.revision(&self.stable(&survey).await?).await?;
         let followed = self.latest(&survey).await?;
@@ -149,13 +155,20 @@ impl ServiceRollout {
             None => stable.clone(),
         };
         let previous = (deployed != stable).then(|| stable.clone());
-        let intent = Intent::restore(&deployed).current(Some(deployed.clone())).previous(previous);
+        let intent = Intent::restore(&deployed).platforms_of(&self.images);
+        let intent = intent.current(Some(deployed.clone())).previous(previous);
         let mut run = Run::planned(reporter, intent.changes(false));
         let Some(followed) = followed else {
             run.detail("no deployment is in progress");
             return Ok(self.prove_end(run, Some(&survey.service), self.deadline()).await);
         };
-        let end = Follower::of(self, &mut run, followed, &survey.service, None).adopted(true).run().await?;
+        if survey.in_flight.is_none() {
+            run.notice("no deployment is in progress; this is the result of the last one");
+        }
+        let rolls_back = [on_failure, self.options.on_failure] == [OnFailure::RollBack; 2];
+        let rollback_to = Some(stable.clone()).filter(|_| rolls_back);
+        let follower = Follower::of(self, &mut run, followed, &survey.service, rollback_to);
+        let end = follower.adopted(true).observing(on_failure == OnFailure::Leave).run().await?;
         if end.ended == Some(Ended::RolledBack) {
             run.in_place(Some(stable));
         }
@@ -201,8 +214,8 @@ impl ServiceRollout {
             add(&note);
             run.notice(note);
         }
-        if let Some(missing) = &running.missing {
-            add(missing);
+        for note in running.missing.iter().chain(&running.continues) {
+            add(note);
         }
         run.detail(detail);
         run.proven(running.proof)

@@ -11,7 +11,7 @@ use crate::{error::Error, names::name_of};
 impl ServiceRollout {
     /// Compares the service with the definition that a deployment of `image` would register.
     pub(crate) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
-        let survey = self.survey().await?;
+        let survey = self.observe().await?;
         let current = self.api.definition(&survey.definition).await?;
         let wanted = self.wanted(&current, &image.reference)?;
         let scope = if survey.is_settled() { Scope::Primary } else { Scope::All };

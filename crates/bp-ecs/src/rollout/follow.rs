@@ -5,10 +5,9 @@ use std::{pin::pin, time::Duration};
 use aws_sdk_ecs::{primitives::DateTime, types::Service};
 use bp_artifact::{
     deploy::{
-        Cause, Progress, Reporter, Revision,
+        Cause, Reporter, Revision,
         run::{Ended, Run},
     },
-    error::Classified,
     text::SingleLine,
 };
 use futures_util::future::{Either, select};
@@ -16,13 +15,13 @@ use tokio::time::Instant;
 
 use super::{
     ServiceRollout,
-    apply::Applied,
-    diagnose::Stopped,
     judge::{Judgement, Snapshot, judge},
+    progress::Reported,
     retry::RetryBudget,
-    service::{Followed, deployment},
+    service::{Followed, primary},
     stability::Success,
-    strategy::{bake_time, failure_threshold},
+    strategy::bake_time,
+    tasks::StoppedTasks,
 };
 use crate::{error::Error, names::name_of};
 
@@ -68,32 +67,32 @@ pub(crate) struct Follower<'a> {
     pub(super) ours: Followed,
     /// Whether it was already in progress.
     adopted: bool,
+    /// Whether nothing is changed, so that a rollback by ECS is awaited.
+    pub(super) observes: bool,
     /// The rollback revision; `None` if a failure is not rolled back.
-    rollback_to: Option<Revision>,
+    pub(super) rollback_to: Option<Revision>,
     pub(super) phase: Phase,
     pub(super) began: Instant,
     /// The caller's deadline plus the bake time of the service's strategy.
     deadline: Duration,
     /// Whether a failure was reported.
     pub(super) failed: bool,
-    pub(super) stopped: Vec<Stopped>,
-    /// Why the stopped tasks could not be read.
-    pub(super) task_list_error: Option<String>,
-    /// Whether StopServiceDeployment was rejected, or is too late.
-    pub(super) stop_rejected: bool,
+    /// Why the deployment failed, once it is rolled back.
+    pub(super) failure: Option<String>,
+    pub(super) stopped: StoppedTasks,
+    /// The number of calls of the current poll.
+    pub(super) calls: u32,
+    /// The largest number of our tasks that ran at the same time.
+    pub(super) most_running: i32,
+    /// Why the deployment was not stopped, if StopServiceDeployment was rejected or is too late.
+    pub(super) not_stopped: Option<String>,
+    /// Whether the last poll returned a status that this version does not support.
+    is_unknown: bool,
     /// Whether it was observed before its success.
     seen_in_progress: bool,
-    /// The service when it succeeded, and the tasks that had failed before.
+    /// The service when it succeeded.
     pub(super) success: Option<Success>,
-    reported: Reported,
-}
-
-/// The state that was already reported.
-#[derive(Debug, Default, PartialEq)]
-struct Reported {
-    newest_event: Option<String>,
-    failures: (i32, i32),
-    running: bool,
+    pub(super) reported: Reported,
 }
 
 impl<'a> Follower<'a> {
@@ -125,22 +124,31 @@ impl<'a> Follower<'a> {
             rollback_to: None,
             ours,
             adopted: false,
+            observes: false,
             phase: Phase::Deploying,
             began: Instant::now(),
             deadline: target.options.deadline.saturating_add(bake_time(service)),
             failed: false,
-            stopped: Vec::new(),
-            task_list_error: None,
-            stop_rejected: false,
+            failure: None,
+            stopped: StoppedTasks::default(),
+            calls: 0,
+            most_running: 0,
+            not_stopped: None,
+            is_unknown: false,
             seen_in_progress: false,
             success: None,
-            reported: Reported { newest_event, ..Reported::default() },
+            reported: Reported::after(newest_event),
         }
     }
 
     /// Sets whether the deployment was already in progress.
     pub(crate) fn adopted(self, adopted: bool) -> Self {
         Follower { adopted, ..self }
+    }
+
+    /// Sets whether the deployment is only observed.
+    pub(crate) fn observing(self, observes: bool) -> Self {
+        Follower { observes, ..self }
     }
 
     /// Limits the follower to `deadline`.
@@ -195,8 +203,12 @@ impl<'a> Follower<'a> {
             {
                 return Ok(end);
             }
-            let (slow, cluster) = (self.reported.running, &self.target.api.cluster);
-            let (next, end) = (cluster.next_poll(slow, self.target.options.pause(slow)), self.next_end());
+            let (options, slow, end) = (&self.target.options, self.reported.running, self.next_end());
+            let next = if self.stopped.has_unread() {
+                bp_artifact::time::after(now, options.pause(false) / 4)
+            } else {
+                self.target.api.cluster.next_poll(slow, options.pause(slow))
+            };
             tokio::time::sleep_until(if now < end { next.min(end) } else { next }).await;
         }
     }
@@ -216,11 +228,13 @@ impl<'a> Follower<'a> {
         if self.phase == Phase::Stabilizing { self.stable_at() } else { self.phase_deadline() }
     }
 
-    /// Two calls: the service, and the service deployment (listed until its ARN is known).
+    /// Two calls: the service, and the service deployment (a third, to list it, until its ARN is known).
     async fn poll(&mut self) -> Result<Snapshot, Error> {
         let api = &self.target.api;
+        self.calls = 2;
         let service = api.find_service().await?;
         if service.is_some() && self.ours.arn.is_none() {
+            self.calls += 1;
             let after = self.ours.created_at.map(|at| DateTime::from_secs(at.secs() - CLOCK_SKEW));
             let number = name_of(&self.ours.id);
             let mut listed = api.deployments(&[], after).await?.into_iter();
@@ -240,6 +254,7 @@ impl<'a> Follower<'a> {
         let changed = self.report_changes(snapshot);
         let judgement = judge(&self.ours, snapshot);
         tracing::debug!(deployment = %self.ours.id, ?judgement, "polled deployment");
+        self.is_unknown = matches!(judgement, Judgement::Unknown(_));
         match judgement {
             // A deployment of another client is only observed.
             Judgement::InProgress
@@ -259,7 +274,7 @@ impl<'a> Follower<'a> {
             }
             Judgement::Complete { steady } => Some(self.complete(snapshot, steady)),
             Judgement::Failed(reason) if self.phase == Phase::Restoring => {
-                Some(self.end(snapshot, Ended::RollbackFailed, reason))
+                Some(self.rollback_failed(snapshot, &reason))
             }
             Judgement::Failed(reason) => {
                 self.fail(snapshot, &reason, Cause::Unknown).await;
@@ -272,16 +287,22 @@ impl<'a> Follower<'a> {
             }
             Judgement::RolledBack { reason } => {
                 self.fail(snapshot, &reason, Cause::Unknown).await;
-                Some(self.end(snapshot, Ended::RolledBack, reason))
+                Some(self.rolled_back(snapshot, &reason))
             }
             Judgement::RollbackFailed { reason } => {
                 self.fail(snapshot, &reason, Cause::Unknown).await;
-                Some(self.end(snapshot, Ended::RollbackFailed, reason))
+                Some(self.rollback_failed(snapshot, &reason))
+            }
+            Judgement::Stopped { reason } if reason.is_empty() => {
+                Some(self.end(snapshot, Ended::Stopped, "ECS states no reason".to_owned()))
             }
             Judgement::Stopped { reason } => Some(self.end(snapshot, Ended::Stopped, reason)),
             Judgement::Superseded { .. } if self.follow_replacement(snapshot) => None,
             Judgement::Superseded { by } => {
-                Some(self.end(snapshot, Ended::Superseded, format!("replaced by {by}")))
+                let theirs = snapshot.service.as_ref().and_then(primary);
+                let theirs = theirs.and_then(|primary| primary.task_definition.as_deref()).map(name_of);
+                let theirs = theirs.map(|name| format!(", which deploys {name}")).unwrap_or_default();
+                Some(self.end(snapshot, Ended::Superseded, format!("replaced by {by}{theirs}")))
             }
             Judgement::Gone { status } => {
                 Some(self.end(snapshot, Ended::Gone, format!("the service is {status}")))
@@ -308,8 +329,16 @@ impl<'a> Follower<'a> {
             return false;
         };
         self.reporter.notice(format!("{} of the same revision replaced {}", replacement.id, self.ours.id));
-        (self.ours, self.stopped) = (replacement, Vec::new());
+        if self.phase == Phase::Stabilizing {
+            (self.phase, self.began, self.not_stopped) = (Phase::Deploying, Instant::now(), None);
+        }
+        self.follow_instead(replacement);
         true
+    }
+
+    /// Follows another deployment from here on.
+    pub(super) fn follow_instead(&mut self, deployment: Followed) {
+        (self.ours, self.stopped, self.most_running) = (deployment, StoppedTasks::default(), 0);
     }
 
     /// Whether the tasks are watched after the success: not for a deployment that had succeeded before it was found.
@@ -323,14 +352,15 @@ impl<'a> Follower<'a> {
     }
 
     pub(super) fn complete(&mut self, snapshot: &Snapshot, steady: bool) -> End {
-        let ended = match self.phase {
-            Phase::Deploying | Phase::Stabilizing => None,
-            Phase::RollingBack | Phase::Restoring => Some(Ended::RolledBack),
-        };
-        self.end(snapshot, ended, if steady { "steady" } else { "successful" }.into())
+        match self.phase {
+            Phase::Deploying | Phase::Stabilizing => {
+                self.end(snapshot, None, if steady { "steady" } else { "successful" }.into())
+            }
+            Phase::RollingBack | Phase::Restoring => self.rolled_back(snapshot, ""),
+        }
     }
 
-    fn end(&self, snapshot: &Snapshot, ended: impl Into<Option<Ended>>, detail: String) -> End {
+    pub(super) fn end(&self, snapshot: &Snapshot, ended: impl Into<Option<Ended>>, detail: String) -> End {
         End {
             ended: ended.into(),
             detail,
@@ -339,23 +369,23 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Handles the deadline: a deployment with a known failure cause is rolled back; any other continues in ECS.
+    /// Handles the deadline: without a circuit breaker ECS never ends a deployment that makes no progress, so it is
+    /// rolled back, unless the policy is to leave it. One whose status is not supported continues.
     async fn deadline_passed(&mut self, snapshot: &Snapshot) -> Option<End> {
         let reason = format!("not complete after {} s", self.deadline.as_secs());
-        if self.phase == Phase::Deploying && self.run.is_some() {
+        let deploying = self.phase == Phase::Deploying && self.run.is_some();
+        if deploying {
             self.fail(snapshot, &reason, Cause::NoProgress).await;
         }
-        let failure = self.run.as_ref().and_then(|run| run.outcome().failure.as_ref());
-        let is_explained = failure.is_some_and(|f| !matches!(f.cause, Cause::NoProgress | Cause::Unknown));
         let is_late = Instant::now() >= bp_artifact::time::after(self.phase_deadline(), GRACE);
-        if self.phase == Phase::Deploying && is_explained && self.rollback_to.is_some() && !is_late {
+        if deploying && self.rollback_to.is_some() && !self.is_unknown && !is_late {
             return self.roll_back(snapshot, reason).await;
         }
-        Some(self.end(
-            snapshot,
-            Ended::DeadlineExceeded,
-            format!("{reason}; the deployment continues in ECS"),
-        ))
+        let what = match self.phase {
+            Phase::Deploying | Phase::Stabilizing => "the deployment",
+            Phase::RollingBack | Phase::Restoring => "the rollback",
+        };
+        Some(self.end(snapshot, Ended::DeadlineExceeded, format!("{reason}; {what} continues in ECS")))
     }
 
     /// The end for a deployment that continues and can no longer be observed.
@@ -381,137 +411,5 @@ impl<'a> Follower<'a> {
             "{state}; it could not be observed any longer: {reason}; run the same command again to resume"
         );
         End { ended: Some(Ended::Unobserved), detail, service: None, deadline: self.phase_deadline() }
-    }
-
-    /// Reports progress and new events. Returns whether a change may indicate a failure.
-    fn report_changes(&mut self, snapshot: &Snapshot) -> bool {
-        let Some(service) = &snapshot.service else { return false };
-        let new: Vec<_> = service
-            .events()
-            .iter()
-            .take_while(|event| {
-                self.reported.newest_event.is_none() || event.id != self.reported.newest_event
-            })
-            .collect();
-        for event in new.iter().rev() {
-            let message = event.message.clone().unwrap_or_default();
-            self.reporter.notice(message);
-        }
-        let mine = deployment(service, &self.ours.id);
-        let running = mine.map_or(0, |d| d.running_count);
-        let state = mine.and_then(|d| d.rollout_state.as_ref()).map(|s| s.as_str().to_owned());
-        let count = |n: i32| u32::try_from(n).unwrap_or(0);
-        let mut progress = Progress::default();
-        progress.desired = count(mine.map_or(service.desired_count, |d| d.desired_count));
-        progress.running = count(running);
-        progress.pending = count(mine.map_or(0, |d| d.pending_count));
-        progress.failed = count(mine.map_or(0, |d| d.failed_tasks));
-        progress.old = count(service.running_count - running);
-        progress.stage = self.stage(snapshot).or(state).unwrap_or_default();
-        self.reporter.progress(progress);
-        let breaker = snapshot.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
-        let failures = (mine.map_or(0, |d| d.failed_tasks), breaker.map_or(0, |b| b.failure_count));
-        let changed = !new.is_empty() || failures != self.reported.failures;
-        self.reported.failures = failures;
-        self.reported.running |= running > 0;
-        if let Some(event) = service.events().first() {
-            self.reported.newest_event = event.id.clone();
-        }
-        changed
-    }
-
-    /// The lifecycle stage, with the traffic weight of our revision.
-    fn stage(&self, snapshot: &Snapshot) -> Option<String> {
-        let deployment = snapshot.deployment.as_ref()?;
-        let stage = deployment.lifecycle_stage.as_ref()?.as_str();
-        let ours = deployment.target_service_revision.as_ref();
-        let weights = ours.map(|r| (r.requested_test_traffic_weight, r.requested_production_traffic_weight));
-        Some(match weights {
-            Some((_, Some(production))) if production > 0.0 => format!("{stage}, {production}% of traffic"),
-            Some((Some(test), _)) if test > 0.0 => format!("{stage}, {test}% of test traffic"),
-            _ => stage.to_owned(),
-        })
-    }
-
-    /// Fails the deployment if enough tasks stopped for the same cause.
-    async fn check_stopped_tasks(&mut self, snapshot: &Snapshot, changed: bool) -> Option<End> {
-        let at_least = self.target.options.fail_after.get();
-        let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
-        let threshold = failure_threshold(at_least, mine, snapshot.deployment.as_ref()) as usize;
-        let reason = format!("{threshold} tasks stopped for the same reason");
-        match self.phase {
-            Phase::RollingBack | Phase::Stabilizing => return None,
-            Phase::Deploying if self.failed => return self.roll_back(snapshot, reason).await,
-            Phase::Deploying | Phase::Restoring => {}
-        }
-        if changed {
-            self.read_stopped().await;
-        }
-        let same = |cause| self.stopped.iter().filter(|stopped| stopped.cause == cause).count();
-        if !self.stopped.iter().any(|stopped| same(stopped.cause) >= threshold) {
-            return None;
-        }
-        if self.phase == Phase::Restoring {
-            return Some(self.end(snapshot, Ended::RollbackFailed, reason));
-        }
-        self.fail(snapshot, "", Cause::Unknown).await;
-        self.roll_back(snapshot, reason).await
-    }
-
-    fn enter_rollback(&mut self, to: Option<Revision>) {
-        if matches!(self.phase, Phase::Deploying | Phase::Stabilizing) {
-            self.phase = Phase::RollingBack;
-            self.began = Instant::now();
-            if let Some(run) = &mut self.run {
-                run.rolling_back(to);
-            }
-        }
-    }
-
-    /// Rolls back with StopServiceDeployment; if that is rejected, deploys the recorded rollback revision. Transient
-    /// errors are retried after the next poll.
-    pub(super) async fn roll_back(&mut self, snapshot: &Snapshot, reason: String) -> Option<End> {
-        let Some(to) = self.rollback_to.clone() else {
-            return Some(self.end(snapshot, Ended::FailedInPlace, reason));
-        };
-        let is_transient =
-            |error: &Error| error.is_retryable() || matches!(error, Error::NoCredentials { .. });
-        let target = self.target;
-        if let (Some(arn), false) = (&self.ours.arn, self.stop_rejected) {
-            match target.api.stop_and_roll_back(arn).await {
-                Ok(true) => {
-                    self.enter_rollback(Some(to));
-                    return None;
-                }
-                Err(error) if is_transient(&error) => return None,
-                // Too late, not supported, or denied: the next poll shows whether ECS rolled back by itself.
-                rejected => {
-                    if let Err(error) = rejected {
-                        let error = SingleLine(&error);
-                        tracing::warn!(%error, "failed to stop the deployment, updating the service");
-                    }
-                    self.stop_rejected = true;
-                    return None;
-                }
-            }
-        }
-        let service = snapshot.service.as_ref()?;
-        match target.apply(service, &to.id, false, self.phase_deadline()).await {
-            Ok(Applied::Started(ours, _)) => {
-                self.enter_rollback(Some(to));
-                self.phase = Phase::Restoring;
-                (self.ours, self.stopped) = (ours, Vec::new());
-                None
-            }
-            Ok(Applied::Unknown(why)) => {
-                let detail = format!("{reason}; {why}; run the same command again to resume");
-                Some(self.end(snapshot, Ended::Unobserved, detail))
-            }
-            Err(error) if is_transient(&error) => {
-                self.stop_rejected = true;
-                None
-            }
-            Err(error) => Some(self.end(snapshot, Ended::RollbackFailed, error.in_one_line())),
-        }
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_cloudwatchlogs::Client;
 use bp_artifact::deploy::{Evidence, EvidenceKind};
 use jiff::Timestamp;
 
-use super::{ServiceRollout, diagnose::Stopped};
+use super::{ServiceRollout, diagnose::Stopped, evidence::log_stream};
 use crate::{definition::TaskDefinition, target::EcsTarget};
 
 /// The maximum number of lines in a report.
@@ -33,11 +33,14 @@ impl EcsTarget {
 
 impl ServiceRollout {
     /// The last log lines of the failed container. `None` without a client, a container or an `awslogs` log stream.
-    pub(crate) async fn last_lines(&self, definition: &str, stopped: &Stopped) -> Option<Evidence> {
+    pub(crate) async fn last_lines(
+        &self,
+        definition: &TaskDefinition,
+        stopped: &Stopped,
+    ) -> Option<Evidence> {
         let client = self.logs.as_ref()?;
-        let container = stopped.container.as_deref()?;
-        let definition = self.api.definition(definition).await.ok()?;
-        let (group, stream) = stream(&definition, container, &stopped.task)?;
+        let (group, stream) = log_stream(definition, stopped.container.as_deref()?, &stopped.task)?;
+        let stream = stream?;
         let (message, at) = match tokio::time::timeout(TIMEOUT, read(client, &group, &stream)).await {
             Ok(Ok(lines)) => lines?,
             Ok(Err(error)) => (format!("cannot be read: {error}"), None),
@@ -45,16 +48,6 @@ impl ServiceRollout {
         };
         Some(Evidence::new(EvidenceKind::Log, message).source(format!("log {group} {stream}")).at(at))
     }
-}
-
-/// The log group, and the stream as named by the agent: `<prefix>/<container>/<task>`.
-fn stream(definition: &TaskDefinition, container: &str, task: &str) -> Option<(String, String)> {
-    let options = definition.log_options(container, "awslogs")?;
-    let option = |name: &str| options.get(name)?.as_str();
-    Some((
-        option("awslogs-group")?.to_owned(),
-        format!("{}/{container}/{task}", option("awslogs-stream-prefix")?),
-    ))
 }
 
 /// Reads the last lines, and the time of the last one. `None` when there are none.
@@ -102,22 +95,6 @@ fn tail(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn derives_the_stream_name_of_the_agent() {
-        let definition = |options: &str| {
-            let json = format!(
-                r#"{{ "family": "web", "containerDefinitions": [{{ "name": "web", "image": "i",
-                    "logConfiguration": {{ "logDriver": "awslogs", "options": {options} }} }}] }}"#
-            );
-            TaskDefinition::from_json("test", &json).unwrap()
-        };
-        let whole = definition(r#"{ "awslogs-group": "/shop", "awslogs-stream-prefix": "web" }"#);
-        let expected = ("/shop".to_owned(), "web/web/0123".to_owned());
-        assert_eq!(stream(&whole, "web", "0123"), Some(expected));
-        assert_eq!(stream(&whole, "proxy", "0123"), None);
-        assert_eq!(stream(&definition(r#"{ "awslogs-group": "/shop" }"#), "web", "0123"), None);
-    }
 
     #[test]
     fn truncates_a_long_text_at_the_start() {

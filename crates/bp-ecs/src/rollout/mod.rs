@@ -12,23 +12,27 @@ mod history;
 pub(crate) mod judge;
 #[cfg(feature = "logs")]
 mod logs;
-mod message;
+mod progress;
 mod proof;
 mod reasons;
 #[cfg(test)]
 mod recorded;
 mod restore;
 mod retry;
+mod roll_back;
 mod service;
 mod stability;
-mod strategy;
+mod status;
+pub(crate) mod strategy;
 mod survey;
+mod tasks;
 
+pub(crate) use service::primary;
 pub(crate) use survey::Survey;
 
 use std::sync::Arc;
 
-use bp_artifact::{DigestRef, deploy::TargetId};
+use bp_artifact::{DigestRef, ResolvedImage, deploy::TargetId};
 
 use crate::{
     api::Api,
@@ -45,6 +49,8 @@ pub(crate) struct ServiceRollout {
     /// The containers that run our image. Empty for the definition's only container, until
     /// [`with_containers`](ServiceRollout::with_containers) has read it.
     pub(crate) containers: Vec<String>,
+    /// Images whose platforms are known.
+    pub(crate) images: Vec<ResolvedImage>,
     /// The base of new revisions; `None` for the definition that the service runs.
     pub(crate) base: Option<TaskDefinition>,
     /// The overlay of every definition; `None` keeps the settings of an earlier one.
@@ -62,7 +68,7 @@ impl ServiceRollout {
         }
         let container = match &self.base {
             Some(base) => base.only_container()?,
-            None => self.api.definition(&self.survey().await?.definition).await?.only_container()?,
+            None => self.api.definition(&self.observe().await?.definition).await?.only_container()?,
         };
         Ok(Arc::new(ServiceRollout { containers: vec![container], ..Self::clone(self) }))
     }

@@ -10,7 +10,13 @@ use bp_artifact::{
 };
 use tokio::time::Instant;
 
-use super::{ServiceRollout, retry::RetryBudget, service::primary};
+use super::{
+    ServiceRollout,
+    retry::RetryBudget,
+    service::primary,
+    strategy::{after_early_success, required_tasks},
+    survey::with_task_sets,
+};
 use crate::{error::Error, names::name_of};
 
 /// How long the tasks of a completed deployment may take to be listed with their digests.
@@ -26,6 +32,8 @@ pub(crate) struct Running {
     pub(crate) others: usize,
     /// Why the proof is incomplete, if it is.
     pub(crate) missing: Option<String>,
+    /// What ECS still does after an early success.
+    pub(crate) continues: Option<String>,
 }
 
 /// The running tasks that are judged.
@@ -39,7 +47,7 @@ pub(crate) enum Scope {
 
 impl ServiceRollout {
     pub(crate) async fn prove(&self) -> Result<Proof, Error> {
-        let service = self.api.find_service().await?.ok_or_else(|| self.api.not_found())?;
+        let service = with_task_sets(self.existing_service().await?);
         let settled = service.deployments().len() <= 1 || self.in_progress(&service).await?.is_none();
         let scope = if settled { Scope::Primary } else { Scope::All };
         Ok(self.running(&service, scope).await?.proof)
@@ -82,6 +90,7 @@ impl ServiceRollout {
             ours: ours.len(),
             others: others.len(),
             missing: None,
+            continues: after_early_success(service, ours.len()),
         };
         running.missing = running.incomplete(service);
         if !running.proof.is_empty() {
@@ -120,7 +129,7 @@ impl ServiceRollout {
 
 impl Running {
     fn incomplete(&self, service: &Service) -> Option<String> {
-        let desired = usize::try_from(service.desired_count).unwrap_or(0);
+        let desired = required_tasks(service);
         let id = primary(service).and_then(|primary| primary.id.as_deref()).unwrap_or("the service");
         if self.ours < desired {
             return Some(format!("{} of {desired} tasks of {id} are listed as running", self.ours));

@@ -3,25 +3,28 @@
 //! A task without a health check is healthy for ECS as soon as it runs: a deployment of a program that exits seconds
 //! after its start succeeds.
 
-use std::collections::HashSet;
+use std::time::Duration;
 
 use aws_sdk_ecs::types::Service;
 use bp_artifact::deploy::Cause;
 use tokio::time::Instant;
 
 use super::{
+    diagnose::timestamp,
     follow::{End, Follower, Phase},
     judge::Snapshot,
     service::deployment,
+    strategy::required_tasks,
 };
 use crate::error::Error;
+
+/// How long after the end a task that failed may take to be replaced.
+const REPLACEMENT: Duration = Duration::from_secs(30);
 
 /// The state when ECS reported success.
 #[derive(Debug)]
 pub(crate) struct Success {
     service: Option<Service>,
-    /// The tasks that had failed before.
-    pub(super) failed_before: HashSet<String>,
 }
 
 impl Follower<'_> {
@@ -31,49 +34,59 @@ impl Follower<'_> {
     }
 
     /// Handles a poll of a successful deployment. Returns the end when the time has passed. New failures are a failure
-    /// of the deployment if as many tasks as fail a rollout, or all of a smaller service, have failed, or if fewer tasks
-    /// than desired run at the end.
+    /// of the deployment if as many tasks as fail a rollout, or all of a smaller service, have failed. Fewer failed tasks
+    /// are replaced, which is awaited for [`REPLACEMENT`].
     pub(super) async fn stabilize(
         &mut self,
         snapshot: &Snapshot,
         steady: bool,
         changed: bool,
     ) -> Option<End> {
-        let seconds = self.target.options.stable_for.as_secs_f64();
+        let api = &self.target.api;
         if self.phase != Phase::Stabilizing {
-            self.read_stopped().await;
-            let failed_before = self.stopped.drain(..).map(|stopped| stopped.task).collect();
-            self.success = Some(Success { service: snapshot.service.clone(), failed_before });
+            // A task that ran when ECS reported success may have exited before this poll.
+            let success = snapshot.deployment.as_ref().and_then(|d| d.finished_at).and_then(timestamp);
+            self.stopped.count_from(api, success).await;
+            self.success = Some(Success { service: snapshot.service.clone() });
             (self.phase, self.began, self.failed) = (Phase::Stabilizing, Instant::now(), false);
-            // It would be too late.
-            self.stop_rejected = true;
+            self.not_stopped = Some("ECS had already reported success".to_owned());
+            let seconds = self.target.options.stable_for.as_secs_f64();
             self.reporter.notice(format!("successful; watching for failing tasks for {seconds:.0} s"));
             return None;
         }
         let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
         let (running, desired) = mine.map_or((0, 0), |d| (d.running_count, d.desired_count));
+        let required = snapshot.service.as_ref().map_or(0, required_tasks);
+        let is_short = usize::try_from(running).unwrap_or(0) < required;
         let is_over = Instant::now() >= self.stable_at();
-        if !self.failed && (changed || running < desired || is_over) {
-            self.read_stopped().await;
+        if !self.failed {
+            self.read_some_stopped(snapshot, changed || is_short || is_over).await;
         }
-        let failures = self.stopped.len();
+        if is_over && running == 0 && desired > 0 && self.stopped.failed.is_empty() {
+            self.stopped.count_all();
+        }
+        let failures = self.stopped.failed.len();
         let all = usize::try_from(desired).unwrap_or(0).max(1);
-        let threshold = all.min(self.target.options.fail_after.get() as usize);
-        if self.failed || failures >= threshold || (is_over && failures > 0 && running < desired) {
+        let threshold = all.min(self.failure_limit(snapshot));
+        if self.failed || failures >= threshold {
             let word = if failures == 1 { "task" } else { "tasks" };
             let reason = format!("{failures} {word} failed after the deployment had succeeded");
             self.fail(snapshot, "", Cause::Unknown).await;
             return self.roll_back(snapshot, reason).await;
         }
-        if !is_over {
+        let is_read = self.stopped.is_read_since(self.stable_at()) || self.stopped.error.is_some();
+        let is_being_replaced = failures > 0
+            && is_short
+            && Instant::now() < bp_artifact::time::after(self.stable_at(), REPLACEMENT);
+        if !is_over || !is_read || is_being_replaced {
             return None;
         }
         let mut end = self.complete(snapshot, steady);
-        if let Some(stopped) = self.stopped.first() {
+        if let Some(stopped) = self.stopped.failed.first() {
             end.detail =
                 format!("{}; task {} failed and was replaced: {}", end.detail, stopped.task, stopped.cause);
         }
-        if let Some(error) = &self.task_list_error {
+        if let Some(error) = &self.stopped.error {
             end.detail = format!("{}; failed tasks could not be read: {error}", end.detail);
         }
         Some(end)

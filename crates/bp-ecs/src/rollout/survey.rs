@@ -1,8 +1,8 @@
 //! Survey of the service before any change: the current definition, a deployment in progress, the rollback revision.
 
 use aws_sdk_ecs::types::{
-    Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentBrief,
-    ServiceDeploymentStatus as Status,
+    Deployment, DeploymentControllerType, DeploymentRolloutState, ResourceManagementType, Service,
+    ServiceDeploymentBrief, ServiceDeploymentStatus as Status, StabilityStatus,
 };
 use bp_artifact::deploy::{Current, Revision};
 
@@ -10,11 +10,12 @@ use super::{
     ServiceRollout,
     history::History,
     service::{Followed, deployment, primary},
+    strategy::defers_cleanup,
 };
 use crate::{definition::TaskDefinition, error::Error, names::name_of};
 
 /// The statuses of a service deployment that has not ended.
-const IN_PROGRESS: [Status; 5] = [
+pub(super) const IN_PROGRESS: [Status; 5] = [
     Status::Pending,
     Status::InProgress,
     Status::StopRequested,
@@ -35,6 +36,36 @@ pub(crate) struct Survey {
     pub(crate) draining: bool,
 }
 
+/// The deployment controller, unless it is ECS.
+fn other_controller(service: &Service) -> Option<&DeploymentControllerType> {
+    let controller = service.deployment_controller.as_ref().map(|controller| &controller.r#type);
+    controller.filter(|controller| **controller != DeploymentControllerType::Ecs)
+}
+
+/// The service with the task sets of CodeDeploy or an external controller as its deployments.
+pub(crate) fn with_task_sets(mut service: Service) -> Service {
+    if other_controller(&service).is_none() {
+        return service;
+    }
+    let deployments = service.task_sets().iter().map(|set| {
+        let is_steady = set.stability_status == Some(StabilityStatus::SteadyState);
+        let state =
+            if is_steady { DeploymentRolloutState::Completed } else { DeploymentRolloutState::InProgress };
+        Deployment::builder()
+            .set_id(set.id.clone())
+            .set_status(set.status.clone())
+            .set_task_definition(set.task_definition.clone())
+            .desired_count(set.computed_desired_count)
+            .running_count(set.running_count)
+            .pending_count(set.pending_count)
+            .set_created_at(set.created_at)
+            .rollout_state(state)
+            .build()
+    });
+    service.deployments = Some(deployments.collect());
+    service
+}
+
 impl Survey {
     pub(crate) fn is_settled(&self) -> bool {
         self.in_flight.is_none() && !self.failed
@@ -42,18 +73,35 @@ impl Survey {
 }
 
 impl ServiceRollout {
-    /// Reads the service and its deployment in progress. Two calls if there is none.
+    /// Reads the service, which must accept UpdateService, and its deployment in progress. Two calls if there is none.
     pub(crate) async fn survey(&self) -> Result<Survey, Error> {
-        let service = self.api.find_service().await?.ok_or_else(|| self.api.not_found())?;
+        let service = self.existing_service().await?;
         let name = || service.service_name.clone().unwrap_or_else(|| self.api.service.clone());
-        let controller = service.deployment_controller.as_ref().map(|c| &c.r#type);
-        if let Some(controller) = controller.filter(|c| **c != DeploymentControllerType::Ecs) {
+        if let Some(controller) = other_controller(&service) {
             let controller = controller.as_str().to_owned();
             return Err(Error::UnsupportedController { service: name(), controller });
         }
+        if service.resource_management_type == Some(ResourceManagementType::Ecs) {
+            return Err(Error::ExpressService { service: name() });
+        }
+        self.survey_of(service).await
+    }
+
+    /// As [`survey`](Self::survey), for a service that anything may deploy: for reading only.
+    pub(crate) async fn observe(&self) -> Result<Survey, Error> {
+        let service = self.existing_service().await?;
+        self.survey_of(with_task_sets(service)).await
+    }
+
+    pub(crate) async fn existing_service(&self) -> Result<Service, Error> {
+        self.api.find_service().await?.ok_or_else(|| self.api.not_found())
+    }
+
+    async fn survey_of(&self, service: Service) -> Result<Survey, Error> {
         let status = service.status.as_deref().unwrap_or_default();
         if status != "ACTIVE" {
-            return Err(Error::ServiceNotActive { service: name(), status: status.to_owned() });
+            let name = service.service_name.clone().unwrap_or_else(|| self.api.service.clone());
+            return Err(Error::ServiceNotActive { service: name, status: status.to_owned() });
         }
         let unusable = |reason: &str| Error::UnexpectedResponse {
             operation: "ecs:DescribeServices",
@@ -64,13 +112,18 @@ impl ServiceRollout {
         let in_flight = self.in_progress(&service).await?;
         let state = primary(&service).and_then(|p| p.rollout_state.as_ref());
         let failed = state == Some(&DeploymentRolloutState::Failed);
-        let draining = in_flight.is_none() && state == Some(&DeploymentRolloutState::InProgress);
+        let is_removing = state == Some(&DeploymentRolloutState::InProgress)
+            || (defers_cleanup(&service) && service.deployments().len() > 1);
+        let draining = in_flight.is_none() && !failed && is_removing;
         Ok(Survey { service, definition: current.definition, in_flight, failed, draining })
     }
 
     /// The deployment in progress. One that has succeeded is complete, although its rollout state stays `IN_PROGRESS`
     /// until the last task of an earlier one has stopped.
     pub(crate) async fn in_progress(&self, service: &Service) -> Result<Option<Followed>, Error> {
+        if other_controller(service).is_some() {
+            return Ok(None);
+        }
         if let Some(brief) = self.api.deployments(&IN_PROGRESS, None).await?.into_iter().next() {
             return self.listed(service, brief).await.map(Some);
         }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod replay;
+pub(crate) mod scene;
+
 use std::time::Duration;
 
 use aws_credential_types::Credentials;

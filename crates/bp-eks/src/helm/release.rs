@@ -207,6 +207,10 @@ impl Target for HelmRelease {
         Box::pin(async { self.0.current().await.map_err(TargetError::new) })
     }
 
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async { self.0.previous().await.map_err(TargetError::new) })
+    }
+
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         self.upgrade(image).map_err(TargetError::new)
     }

@@ -68,15 +68,7 @@ impl Release {
         let history = self.recover(&helm, held, reporter).await?;
         let current = deployed(&history);
         let last = history.last().map_or(0, |last| last.revision);
-        // Helm marks an earlier deployed revision as superseded.
-        let good = |number: &&HelmRevision| matches!(number.status.as_str(), "deployed" | "superseded");
-        let wanted = revision.or_else(|| {
-            let earlier =
-                history.iter().rev().filter(good).find(|r| Some(r.revision) != current.map(|c| c.revision));
-            // After a failed upgrade the deployed revision is the one to roll back to.
-            let failed = history.last().is_some_and(|last| last.status == "failed");
-            if failed { current.map(|c| c.revision) } else { earlier.map(|r| r.revision) }
-        });
+        let wanted = revision.or_else(|| rollback_revision(&history));
         let Some(wanted) = wanted.filter(|wanted| history.iter().any(|r| r.revision == *wanted)) else {
             return Err(HelmError::NoPrevious { release: self.release.clone() });
         };
@@ -109,6 +101,17 @@ impl Release {
             }
             Err(error) => Err(error),
         }
+    }
+
+    pub(super) async fn previous(&self) -> Result<Revision, HelmError> {
+        let helm = self.program(None).await?;
+        let history = self.history(&helm).await?;
+        let Some(previous) = rollback_revision(&history) else {
+            return Err(HelmError::NoPrevious { release: self.release.clone() });
+        };
+        let manifest = self.manifest(&helm, Some(previous)).await?;
+        let image = main_image(&parse_manifest(&manifest, "get manifest")?);
+        Ok(Revision::new(previous.to_string(), image))
     }
 
     pub(super) async fn current(&self) -> Result<Current, HelmError> {
@@ -144,6 +147,18 @@ impl Release {
         let helm = self.program(None).await?;
         self.history(&helm).await
     }
+}
+
+/// The revision to roll back to: after a failed upgrade the deployed one, otherwise the one that was deployed before.
+fn rollback_revision(history: &[HelmRevision]) -> Option<u32> {
+    let current = deployed(history).map(|current| current.revision);
+    if history.last().is_some_and(|last| last.status == "failed") {
+        return current;
+    }
+    // Helm marks an earlier deployed revision as superseded.
+    let good = |number: &&HelmRevision| matches!(number.status.as_str(), "deployed" | "superseded");
+    let earlier = history.iter().rev().filter(good).find(|number| Some(number.revision) != current);
+    earlier.map(|number| number.revision)
 }
 
 /// The image that most containers of a manifest have, preferring images pinned by digest.

@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// The maximum number of events of a list.
+const EVENTS: u32 = 500;
+
 /// The Kubernetes API for one workload.
 #[derive(Clone)]
 pub(crate) struct WorkloadApi {
@@ -125,6 +128,12 @@ impl WorkloadApi {
     pub(crate) async fn warnings(&self, pod: &Pod) -> Result<Vec<Event>, kube::Error> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let params = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
+        Ok(self.events().list(&params).await?.items)
+    }
+
+    /// One page of the warning events of the namespace.
+    pub(crate) async fn recent_warnings(&self) -> Result<Vec<Event>, kube::Error> {
+        let params = ListParams::default().fields("type=Warning").limit(EVENTS);
         Ok(self.events().list(&params).await?.items)
     }
 

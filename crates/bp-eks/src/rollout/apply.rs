@@ -76,7 +76,8 @@ impl WorkloadRollout {
 
     /// The rollout that started with `applied`.
     pub(super) fn made(&self, start: &Start<'_>, applied: &Live, revision: Revision) -> Change {
-        Change { revision, tracked: self.tracked(&start.live, applied, &start.slot), adopted: false }
+        let tracked = self.tracked(&start.live, applied, &start.slot);
+        Change { revision, tracked, adopted: false, unblocks: true }
     }
 
     /// The tracked rollout that started with `applied`; `before` is the workload before it.

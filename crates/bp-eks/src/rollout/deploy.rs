@@ -26,6 +26,8 @@ pub(super) struct Change {
     pub(super) tracked: Tracked,
     /// Whether the change was in place already.
     pub(super) adopted: bool,
+    /// Whether failing pods that block their own replacement are deleted.
+    pub(super) unblocks: bool,
 }
 
 impl WorkloadRollout {
@@ -120,9 +122,11 @@ impl WorkloadRollout {
         deadline: Instant,
     ) -> Result<Concluded, Error> {
         start.follower.set_grace(self.options.grace);
-        let Change { revision, tracked, adopted } = change;
+        let Change { revision, tracked, adopted, unblocks } = change;
         run.applied(revision, format!("generation {}", tracked.generation), adopted);
-        self.unblock(start).await;
+        if unblocks {
+            self.unblock(start).await;
+        }
         let end = start.follower.follow(&tracked, deadline, self.options.live_logs).await?;
         let mut concluded = self.conclude(run, end, start).await?;
         if let Concluded::Complete(run, snapshot) = &mut concluded

@@ -13,7 +13,7 @@ use kube::ResourceExt;
 
 use super::{api::WorkloadApi, diagnose, judge::Snapshot};
 use crate::{
-    api::{symptom::Symptom, text::Text},
+    api::{event, symptom::Symptom, text::Text},
     workload::{Condition, Live},
 };
 
@@ -131,7 +131,7 @@ fn source(pod: &Pod) -> String {
     format!("pod/{}", pod.name_any())
 }
 
-fn state(pod: &Pod) -> Evidence {
+pub(super) fn state(pod: &Pod) -> Evidence {
     let status = pod.status.clone().unwrap_or_default();
     let mut message = status.phase.text().to_owned();
     for condition in status.conditions.iter().flatten().filter(|c| c.status.text() == "False") {
@@ -169,16 +169,19 @@ fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
 
 /// The warning events, the latest first.
 fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evidence> {
-    let mut warnings: Vec<Evidence> = events
-        .map(|event| {
-            let times = event.count.filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
-            let times = times.unwrap_or_default();
-            let message = format!("{}: {}{times}", event.reason.text(), event.message.text());
-            Evidence::new(EvidenceKind::Event, message).source(source(pod)).at(time(&event.last_timestamp))
-        })
-        .collect();
+    let mut warnings: Vec<Evidence> = events.map(|event| self::event(source(pod), event)).collect();
     warnings.sort_by_key(|warning| std::cmp::Reverse(warning.at));
     warnings
+}
+
+/// An event about `source`.
+pub(super) fn event(source: String, event: &Event) -> Evidence {
+    let times = match event::count(event) {
+        0 | 1 => String::new(),
+        count => format!(" ({count} times)"),
+    };
+    let message = format!("{}: {}{times}", event.reason.text(), event.message.text());
+    Evidence::new(EvidenceKind::Event, message).source(source).at(event::last_seen(event))
 }
 
 /// The last log lines of a container before it ended.

@@ -73,10 +73,11 @@ impl WorkloadRollout {
         }
     }
 
-    /// The configured Job; or the latest one that was derived from it, if it has been deleted, as by its time to live.
-    async fn pattern(&self) -> Result<Live, Error> {
+    /// The workload. A Job that has been deleted, as by its time to live, is replaced by the latest one that was derived
+    /// from it.
+    pub(super) async fn pattern(&self) -> Result<Live, Error> {
         let missing = match self.api.workload().await {
-            Err(error @ Error::NotFound { .. }) => error,
+            Err(error @ Error::NotFound { .. }) if self.api.kind().runs_to_completion => error,
             result => return result,
         };
         let label = format!("{}={}", job::DERIVED_FROM, self.api.workload.name);

@@ -6,14 +6,8 @@ use bp_artifact::deploy::Progress;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
-use super::diagnose;
 use crate::{
-    api::{
-        event::is_warning,
-        pod,
-        symptom::{Recovery, Symptom},
-        text::Text,
-    },
+    api::{event::is_warning, symptom::Symptom, text::Text},
     options::Registry,
     workload::{
         Live, RolloutStatus,
@@ -186,62 +180,6 @@ impl Snapshot {
     fn undo_waits(&self, tracked: &Tracked) -> bool {
         tracked.grace.is_none() && self.blocked(tracked).is_some_and(|symptom| !symptom.is_final())
     }
-
-    /// The reason to fail because too many starts have failed, as the ECS circuit breaker counts them.
-    fn broken_circuit(&self, live: &Live, tracked: &Tracked) -> Option<Symptom> {
-        if !tracked.circuit_breaker {
-            return None;
-        }
-        let failures: u32 = self.pods_of_template().map(|pod| self.failed_starts(pod)).sum();
-        let threshold = threshold(live.counts().desired);
-        let message =
-            format!("the circuit breaker counted {failures} failed starts, its threshold is {threshold}");
-        (failures >= threshold).then(|| match self.reason(Some(tracked)) {
-            Some(symptom) => Symptom { message: format!("{}; {message}", symptom.message), ..symptom },
-            None => Symptom::failed(&message),
-        })
-    }
-
-    fn failed_starts(&self, pod: &Pod) -> u32 {
-        let Some(status) = &pod.status else { return 0 };
-        let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count.max(0) as u32);
-        let failed = diagnose::has_failed(pod) && !diagnose::by_its_node(pod);
-        let stuck =
-            diagnose::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.is_final());
-        let restarts: u32 = restarts.sum();
-        restarts.max(u32::from(failed || stuck))
-    }
-
-    fn progress(&self, tracked: &Tracked, live: &Live, status: &RolloutStatus) -> Progress {
-        let counts = live.counts();
-        let count = |n: i32| n.max(0) as u32;
-        let new = self.new_pods();
-        let running = new.iter().filter(|pod| pod::is_ready(pod)).count() as u32;
-        let findings = self.findings(Some(tracked));
-        let replaced = self.failed_pods(Some(tracked)).len() as u32;
-        let is_final = |(pod, symptom): &&(&Arc<Pod>, Symptom)| {
-            symptom.is_final_after(tracked.restarts) && !(diagnose::has_failed(pod) && replaced > 0)
-        };
-        let failed = findings.iter().filter(is_final).count() as u32;
-        let mut progress = Progress::default();
-        progress.desired = count(counts.desired);
-        progress.running = running;
-        progress.pending = (new.len() as u32).saturating_sub(running + failed);
-        progress.failed = failed + replaced;
-        progress.old = count(counts.total - counts.updated);
-        progress.stage = if let RolloutStatus::Progressing(stage) = status {
-            stage.to_string()
-        } else {
-            "waiting for the controller".to_owned()
-        };
-        let seen = findings.iter().filter(|(_, symptom)| symptom.recovery != Recovery::Starting);
-        if let Some((_, symptom)) = seen.clone().max_by_key(|(_, symptom)| symptom.rank()) {
-            let pods = seen.filter(|(_, other)| other.cause == symptom.cause).count();
-            let pods = if pods == 1 { "1 pod".to_owned() } else { format!("{pods} pods") };
-            progress.stage.push_str(&format!("; {pods}: {}", symptom.cause));
-        }
-        progress
-    }
 }
 
 /// Whether the Deployment was stalled before this rollout, without progress since.
@@ -253,11 +191,6 @@ fn was_stalled(live: &Live, tracked: &Tracked) -> bool {
 fn is_over(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().map_or("", |status| status.phase.text());
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, "Failed" | "Succeeded")
-}
-
-/// The threshold of the ECS circuit breaker.
-fn threshold(desired: i32) -> u32 {
-    (desired.max(0) as u32).div_ceil(2).clamp(3, 200)
 }
 
 #[cfg(test)]
@@ -416,23 +349,6 @@ pub(super) mod tests {
         let before = Some("2026-03-01T12:00:00Z".parse().unwrap());
         let tracked = Tracked { stalled_before: before, ..tracked() };
         assert!(matches!(late.judge(&tracked), Judgement::Waiting(_)));
-    }
-
-    #[test]
-    fn circuit_breaker_has_the_threshold_of_ecs() {
-        for (desired, expected) in [(0, 3), (1, 3), (6, 3), (7, 4), (25, 13), (400, 200), (1000, 200)] {
-            assert_eq!(threshold(desired), expected, "{desired}");
-        }
-        // A container that ended three times and runs again: not a crash loop, and not final.
-        let flapping = json!({ "phase": "Running", "containerStatuses": [{
-            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 3,
-            "state": { "running": {} },
-        }] });
-        let snapshot = snapshot(&[flapping]);
-        assert!(matches!(snapshot.judge(&tracked()), Judgement::Waiting(_)));
-        let guarded = Tracked { circuit_breaker: true, ..tracked() };
-        let Judgement::Failing(symptom) = snapshot.judge(&guarded) else { panic!("{snapshot:?}") };
-        assert!(symptom.message.contains("counted 3 failed starts, its threshold is 3"), "{symptom:?}");
     }
 
     #[test]

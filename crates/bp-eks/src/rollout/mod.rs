@@ -4,6 +4,7 @@
 pub(crate) mod api;
 mod apply;
 mod blocked;
+mod circuit;
 mod conclude;
 mod deploy;
 pub(crate) mod diagnose;
@@ -14,19 +15,22 @@ mod job;
 mod judge;
 mod logs;
 pub(crate) mod plan;
+mod progress;
 pub(crate) mod proof;
 mod quota;
 #[cfg(test)]
 mod recorded;
 mod restore;
+mod status;
 mod survey;
 mod threshold;
 mod undo;
+mod watch;
 mod watches;
 
 use std::fmt;
 
-use bp_artifact::deploy::TargetId;
+use bp_artifact::{ResolvedImage, deploy::TargetId};
 
 use crate::{options::Options, rollout::api::WorkloadApi};
 
@@ -38,6 +42,8 @@ pub(crate) struct WorkloadRollout {
     pub(crate) container: Option<String>,
     /// Other containers that get the same image.
     pub(crate) also: Vec<String>,
+    /// Images whose platforms are known.
+    pub(crate) images: Vec<ResolvedImage>,
     pub(crate) options: Options,
 }
 

@@ -76,7 +76,7 @@ fn image_id<'p>(pod: &'p Pod, container: &str) -> Option<&'p str> {
 
 /// The manifest digest in an `imageID`: `repository@sha256:…`, optionally with `docker-pullable://`. A bare
 /// `sha256:…` is the digest of the image configuration, not of a manifest.
-fn digest(image_id: &str) -> Option<Digest> {
+pub(super) fn digest(image_id: &str) -> Option<Digest> {
     let (_, digest) = image_id.rsplit_once('@')?;
     digest.parse().ok()
 }

@@ -134,7 +134,7 @@ impl WorkloadRollout {
 
     /// Reads the workload, its revisions and pods once, without events.
     pub(super) async fn read(&self) -> Result<(Snapshot, Live, Slot), Error> {
-        let live = self.api.workload().await?;
+        let live = self.pattern().await?;
         let slot = self.slot(&live)?;
         let (versions, pods) = tokio::try_join!(self.api.versions(&live), self.api.list_pods(&live))?;
         let snapshot = Snapshot { live: Some(live.clone()), versions, pods, events: Vec::new() };

@@ -10,7 +10,7 @@ use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
 use super::{
-    CopyError, KeptTag, Transfer,
+    CopyError, KeptTag, SkippedReferrer, Transfer,
     engine::Engine,
     signatures::{self, Union},
     walk::Walk,
@@ -74,14 +74,17 @@ impl Engine {
         let referrers = referrers.iter().map(|referrer| async {
             let how = if present.contains(referrer) {
                 Transfer::Present
+            } else if self.copy_referrer(subject, referrer, root).await? {
+                Transfer::Sent
             } else {
-                self.copy_referrer(subject, referrer, root).await?
+                return Ok(None);
             };
             self.run.tally.referrer(subject, referrer, how);
-            Ok::<_, CopyError>(referrer.clone())
+            Ok::<_, CopyError>(Some(referrer.clone()))
         });
         let tags = tags.into_iter().map(|tag| self.copy_tag(subject, tag, root.walk));
-        let (mut found, tagged) = try_join(try_join_all(referrers), try_join_all(tags)).await?;
+        let (found, tagged) = try_join(try_join_all(referrers), try_join_all(tags)).await?;
+        let mut found: Vec<Digest> = found.into_iter().flatten().collect();
         // An SBOM under a tag may itself be signed.
         found.extend(tagged.into_iter().flatten());
         Ok(found)
@@ -110,15 +113,33 @@ impl Engine {
         Ok(Attached { referrers, tags, present })
     }
 
+    /// Reads a listed referrer. A list may be outdated or belong to something else: `None`, with a report, if the
+    /// manifest does not exist or does not refer to the subject.
+    pub(super) async fn referrer_manifest(
+        &self,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<Option<Manifest>, CopyError> {
+        let reference = Reference::Digest(referrer.clone());
+        let reason = match self.source.manifest(&reference).await {
+            Ok(manifest) if manifest.subject().as_ref() == Some(subject) => return Ok(Some(manifest)),
+            Ok(_) => "it does not refer to that subject",
+            Err(source) if source.is_not_found() => "it does not exist",
+            Err(source) => return Err(self.unreadable(referrer, source)),
+        };
+        let (source, subject, digest) = (self.source.name(), subject.clone(), referrer.clone());
+        self.run.tally.skipped(SkippedReferrer { source, subject, digest, reason });
+        Ok(None)
+    }
+
+    /// Returns whether it was copied.
     async fn copy_referrer(
         self: &Arc<Self>,
         subject: &Digest,
         referrer: &Digest,
         root: &Root<'_>,
-    ) -> Result<Transfer, CopyError> {
-        let reference = Reference::Digest(referrer.clone());
-        let manifest = self.source.manifest(&reference).await;
-        let manifest = manifest.map_err(|source| self.unreadable(referrer, source))?;
+    ) -> Result<bool, CopyError> {
+        let Some(manifest) = self.referrer_manifest(subject, referrer).await? else { return Ok(false) };
         self.copy_links(&manifest, root.walk, 0).await?;
         let store = || self.destination.put_manifest(root.top);
         root.present
@@ -128,7 +149,7 @@ impl Engine {
         let what = format!("referrer {referrer} of {subject}");
         let put = self.destination.put_referrer(subject, &manifest).await;
         put.map_err(|source| self.unwritable(&what, source))?;
-        Ok(Transfer::Sent)
+        Ok(true)
     }
 
     /// Copies a cosign tag. Returns the source's digest if the destination's tag points to it afterwards.

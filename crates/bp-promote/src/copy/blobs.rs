@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bp_artifact::{Repository, error::Classified as _, operation::Emitter};
+use bp_artifact::{Repository, error::chain, operation::Emitter};
 use futures_util::stream;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -13,7 +13,8 @@ use tracing::Instrument as _;
 use super::{CopyError, CopyEvent, Side, Transfer, engine::Engine, tally::AttemptProgress};
 use crate::{
     content::Descriptor,
-    store::{PutError, RepositoryState, Stored},
+    retry::Transient as _,
+    store::{PutError, RepositoryState, StoreError, Stored},
 };
 
 impl Engine {
@@ -30,6 +31,7 @@ impl Engine {
 
     /// Uploads each blob once per run to a registry; other repositories of that registry mount it from the first one.
     async fn transfer(&self, blob: &Descriptor) -> Result<(), CopyError> {
+        let blob = &self.sized(blob).await?;
         self.run.tally.found(blob);
         let Some(to) = self.destination.repository() else { return self.copy_blob(blob, None).await };
         let first = AtomicBool::new(false);
@@ -40,6 +42,20 @@ impl Engine {
         };
         let uploaded_to = first_upload.get_or_try_init(upload).await?;
         if first.into_inner() { Ok(()) } else { self.copy_blob(blob, Some(uploaded_to)).await }
+    }
+
+    /// The descriptor with its size, which an upload must state. If the manifest omits it, the source is asked.
+    pub(super) async fn sized(&self, blob: &Descriptor) -> Result<Descriptor, CopyError> {
+        if blob.has_size() {
+            return Ok(blob.clone());
+        }
+        let size = match blob.inline() {
+            Some(data) => Ok(Some(data.len() as u64)),
+            None => self.source.blob_size(&blob.digest).await,
+        };
+        let unknown = || StoreError::Other("its descriptor has no size, and the source states none".into());
+        let size = size.and_then(|size| size.ok_or_else(unknown));
+        Ok(blob.with_size(size.map_err(|source| self.unreadable(&blob.digest, source))?))
     }
 
     async fn copy_blob(&self, blob: &Descriptor, mount: Option<&Repository>) -> Result<(), CopyError> {
@@ -55,12 +71,8 @@ impl Engine {
             attempts += 1;
             self.attempt(blob, mount, attempts)
         };
-        let how = self
-            .run
-            .options
-            .retry
-            .run_when(PutError::is_retryable, notify_retry(&self.run.events), attempt)
-            .await;
+        let how =
+            self.run.options.retry.run_when(PutError::retries, notify_retry(&self.run.events), attempt).await;
         let how = how.map_err(|error| match error {
             PutError::Source(source) => self.unreadable(&blob.digest, source),
             PutError::Destination(source) => unwritable(source),
@@ -120,6 +132,6 @@ fn notify_retry(events: &Emitter<CopyEvent>) -> impl Fn(&PutError, std::time::Du
             PutError::Source(source) => (Side::Source, source),
             PutError::Destination(source) => (Side::Destination, source),
         };
-        events.emit(CopyEvent::Retrying { side, reason: source.to_string(), pause });
+        events.emit(CopyEvent::Retrying { side, reason: chain(source), pause });
     }
 }

@@ -15,7 +15,7 @@ use super::{
     CopyError, CopyEvent, CopyOutcome, Side, Transfer, counted::Counted, run::Run, subset, walk::Walk,
 };
 use crate::{
-    content::{Descriptor, Manifest, Reference},
+    content::{Descriptor, Links, Manifest, Reference},
     registry::RegistryError,
     store::{Destination, RepositoryState, RunContext, Source, StoreError, TagList},
 };
@@ -68,7 +68,9 @@ impl Engine {
     const MANY: usize = 3;
 
     pub(super) fn new<S: Source, D: Destination>(source: S, destination: D, run: &Arc<Run>) -> Self {
-        let context = |side| RunContext::new(run.tally.observer(side), run.options.no_clobber);
+        let context = |side| {
+            RunContext::new(run.tally.observer(side), run.tally.warnings(side), run.options.no_clobber)
+        };
         Engine {
             source: Counted::source(source, &context(Side::Source)),
             destination: Counted::destination(destination, &context(Side::Destination)),
@@ -92,7 +94,7 @@ impl Engine {
     )]
     pub(super) async fn copy(self: &Arc<Self>, job: &Job) -> Result<Done, CopyError> {
         let to = &job.to;
-        let (comparison, selected_from) = self.unless_cancelled(self.compare(job)).await?;
+        let (comparison, selected_from) = self.unless_stopped(self.compare(job)).await?;
         let (top, found) = match comparison {
             Comparison::Equal(digest, top) => {
                 let previous = Some(digest.clone());
@@ -101,12 +103,12 @@ impl Engine {
             Comparison::Different(top, found) => (top, found),
         };
         // The publishing request is awaited even after cancellation: its response says whether the tag was moved.
-        let outcome = if self.try_publish(to, &top).await? {
+        let outcome = if self.run.in_time(self.try_publish(to, &top)).await? {
             self.run.tally.manifest(&top.digest, Transfer::Present);
             CopyOutcome::Tagged
         } else {
-            let outcome = self.unless_cancelled(self.prepare(to, &top, found.as_ref())).await?;
-            self.publish(to, &top).await?;
+            let outcome = self.unless_stopped(self.prepare(to, &top, found.as_ref())).await?;
+            self.run.in_time(self.publish(to, &top)).await?;
             outcome
         };
         Ok(Done { digest: top.digest.clone(), outcome, top: Some(top), selected_from, previous: found })
@@ -117,12 +119,13 @@ impl Engine {
         self.destination.finish().await.map_err(|source| self.unwritable(&"the images", source))
     }
 
-    async fn unless_cancelled<T>(
+    /// Runs `work` until it is cancelled, or the time of the run is over.
+    async fn unless_stopped<T>(
         &self,
         work: impl Future<Output = Result<T, CopyError>>,
     ) -> Result<T, CopyError> {
         tokio::select! {
-            done = work => done,
+            done = self.run.in_time(work) => done,
             () = self.run.events.cancelled() => Err(CopyError::Cancelled),
         }
     }
@@ -247,10 +250,26 @@ impl Engine {
                 .manifests
                 .iter()
                 .map(|child| self.once(&child.digest, self.child(child, walk, depth + 1)));
-            let blobs = links.blobs.iter().map(|blob| self.once(&blob.digest, self.blob(blob)));
+            let blobs = self.content_of(&links).map(|blob| self.once(&blob.digest, self.blob(blob)));
             let (children, blobs) = (try_join_all(children), try_join_all(blobs));
             try_join(children, blobs).await.map(|_| ())
         })
+    }
+
+    /// The blobs to copy, with the non-distributable layers if they are to be copied too.
+    pub(super) fn content_of<'a>(&self, links: &'a Links) -> impl Iterator<Item = &'a Descriptor> {
+        let external: &[Descriptor] = if self.run.options.external { &links.external } else { &[] };
+        links.blobs.iter().chain(external)
+    }
+
+    /// Reads a manifest of an index; `None` if it is a blob, as in the indexes of some build caches.
+    pub(super) async fn child_manifest(&self, child: &Descriptor) -> Result<Option<Manifest>, CopyError> {
+        let _permit = self.run.lookups.acquire().await;
+        match self.source.manifest(&Reference::Digest(child.digest.clone())).await {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.is_not_found() && !child.is_known_manifest() => Ok(None),
+            Err(error) => Err(self.unreadable(&child.digest, error)),
+        }
     }
 
     /// Runs `work` once per digest; concurrent callers wait for the first one.
@@ -269,10 +288,7 @@ impl Engine {
     /// Copies a manifest of an index: reads it while the destination is checked, stores it after all of its content.
     async fn child(self: &Arc<Self>, child: &Descriptor, walk: &Walk, depth: usize) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
-        let read = async {
-            let _permit = self.run.lookups.acquire().await;
-            self.source.manifest(&reference).await.map_err(|source| self.unreadable(&child.digest, source))
-        };
+        let read = self.child_manifest(child);
         let known = async {
             match self.state().await? {
                 RepositoryState::Empty | RepositoryState::Untagged => Ok(None),
@@ -287,6 +303,7 @@ impl Engine {
             self.run.tally.manifest(&child.digest, Transfer::Present);
             return Ok(());
         }
+        let Some(manifest) = manifest else { return self.blob(child).await };
         self.copy_links(&manifest, walk, depth).await?;
         let _permit = self.run.lookups.acquire().await;
         let put = self.destination.put_manifest(&manifest).await;
@@ -349,7 +366,14 @@ impl Engine {
     }
 
     pub(super) async fn request_head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
-        let found = self.destination.head(reference).await;
+        let options = &self.run.options;
+        let mut found = self.destination.head(reference).await;
+        // A decision rests on it: whether the tag may be created, or what it pointed to before.
+        if (options.no_clobber || options.confirms_absence)
+            && matches!((reference, &found), (Reference::Tag(_), Ok(None)))
+        {
+            found = self.destination.confirm(reference).await;
+        }
         Ok(found.map_err(|source| self.unwritable(reference, source))?.map(|found| found.digest))
     }
 

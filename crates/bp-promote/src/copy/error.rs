@@ -1,6 +1,6 @@
 //! Errors of a copy.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bp_artifact::{
     Digest, Platform,
@@ -120,6 +120,12 @@ pub enum CopyError {
         /// The digest to keep.
         digest: Digest,
     },
+    /// The time for the run is over. A response that was still awaited may have moved the tag, to the complete image.
+    #[error("the copy was not complete after {} s; rerun it to resume, or increase --timeout", timeout.as_secs())]
+    TimedOut {
+        /// The time that was set for the run.
+        timeout: Duration,
+    },
     /// The caller cancelled.
     #[error("the copy was cancelled; rerun it to resume")]
     Cancelled,
@@ -129,6 +135,7 @@ impl Classified for CopyError {
     fn class(&self) -> ErrorClass {
         match self {
             CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.class(),
+            CopyError::TimedOut { .. } => ErrorClass::Unavailable,
             CopyError::NoImage { .. }
             | CopyError::NoRepository { .. }
             | CopyError::Manifest { .. }
@@ -144,7 +151,7 @@ impl Classified for CopyError {
     fn is_retryable(&self) -> bool {
         match self {
             CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.is_retryable(),
-            error => matches!(error, CopyError::Cancelled),
+            error => matches!(error, CopyError::Cancelled | CopyError::TimedOut { .. }),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use bp_artifact::{Digest, Tag, operation::Event};
 use serde::{Deserialize, Serialize};
 
-use super::KeptTag;
+use super::{KeptTag, SkippedReferrer};
 
 /// An event of a copy, emitted while it is in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,11 +52,20 @@ pub enum CopyEvent {
     },
     /// A cosign tag was not copied: the destination's tag has other content that cannot be merged.
     Kept(KeptTag),
+    /// An entry in a list of referrers was not copied, because it is not a referrer.
+    Skipped(SkippedReferrer),
+    /// The copy does without an optional feature of a registry, such as the referrers API.
+    Warning {
+        /// `source` or `destination`.
+        side: Side,
+        /// The feature, and what is done instead.
+        message: String,
+    },
     /// An attempt failed and is retried.
     Retrying {
         /// `source` or `destination`.
         side: Side,
-        /// The error, in one line.
+        /// The error with its causes, in one line.
         reason: String,
         /// The delay before the next attempt.
         #[serde(rename = "pauseMs", serialize_with = "milliseconds")]
@@ -140,8 +149,15 @@ impl fmt::Display for CopyEvent {
                 digest.short(),
                 wanted.short()
             ),
+            CopyEvent::Skipped(SkippedReferrer { source, subject, digest, reason }) => write!(
+                f,
+                "warning: {source} lists {} as a referrer of {}, which is not copied: {reason}",
+                digest.short(),
+                subject.short()
+            ),
+            CopyEvent::Warning { side, message } => write!(f, "warning: {side}: {message}"),
             CopyEvent::Retrying { side, reason, pause } => {
-                write!(f, "{side}: {reason}; retrying in {pause:?}")
+                write!(f, "{side}: {reason}; retrying in {pause:.1?}")
             }
             CopyEvent::Tagged { tag, digest } => write!(f, "{tag} points to {}", digest.short()),
         }

@@ -25,7 +25,7 @@ pub use self::{
     event::{CopyEvent, Progress, Side, Transfer},
     options::CopyOptions,
     plan::{CopyPlan, Planned, PlannedReferrer, Requests, RunPlan, apply, apply_all, plan, plan_all},
-    report::{CopyOutcome, CopyReport, Counts, ImageReport, KeptTag, RunReport},
+    report::{CopyOutcome, CopyReport, Counts, ImageReport, KeptTag, RunReport, SkippedReferrer},
 };
 use crate::store::{Destination, ImageAt, Source};
 

@@ -1,5 +1,7 @@
 //! Options of a copy.
 
+use std::time::Duration;
+
 use bp_artifact::Platform;
 
 use crate::retry::RetryPolicy;
@@ -9,7 +11,10 @@ use crate::retry::RetryPolicy;
 pub struct CopyOptions {
     pub(super) concurrency: usize,
     pub(super) no_clobber: bool,
+    pub(super) confirms_absence: bool,
     pub(super) referrers: bool,
+    pub(super) external: bool,
+    pub(super) timeout: Option<Duration>,
     pub(super) trust_destination: bool,
     pub(super) platforms: Vec<Platform>,
     pub(super) keeps_digest: bool,
@@ -21,7 +26,10 @@ impl Default for CopyOptions {
         CopyOptions {
             concurrency: 32,
             no_clobber: false,
+            confirms_absence: false,
             referrers: false,
+            external: false,
+            timeout: None,
             trust_destination: false,
             platforms: Vec::new(),
             keeps_digest: false,
@@ -51,6 +59,33 @@ impl CopyOptions {
     /// attached to those; through the referrers API or its fallback tags, and under cosign's tags.
     pub fn referrers(mut self) -> Self {
         self.referrers = true;
+        self
+    }
+
+    /// Copies no referrers, and no cosign tags: the default, unless [`referrers`](Self::referrers) was called.
+    pub fn without_referrers(mut self) -> Self {
+        self.referrers = false;
+        self
+    }
+
+    /// Confirms with one more request that a tag that is about to be created does not exist: some registries respond to
+    /// HEAD with 404 although the tag exists, and the [previous digest](super::CopyReport::previous) would be lost.
+    /// [`no_clobber`](Self::no_clobber) does so too.
+    pub fn confirm_absence(mut self) -> Self {
+        self.confirms_absence = true;
+        self
+    }
+
+    /// Also copies layers of a non-distributable type (Windows base layers) that can be fetched from other URLs. They
+    /// are read from the source, which must have them; their licence may restrict that.
+    pub fn nondistributable_layers(mut self) -> Self {
+        self.external = true;
+        self
+    }
+
+    /// Limits the time of the whole run; default: unlimited. Images that are not complete by then fail.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 

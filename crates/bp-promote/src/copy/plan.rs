@@ -206,7 +206,7 @@ fn plan_of<S: Source, D: Destination>(
                     .await
             };
             let images = tokio::select! {
-                images = work => images?,
+                images = batch.run.in_time(work) => images?,
                 () = batch.run.events.cancelled() => return Err(CopyError::Cancelled),
             };
             Ok(RunPlan { images })

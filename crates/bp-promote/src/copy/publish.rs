@@ -47,14 +47,14 @@ impl Engine {
                 self.emit_tagged(to, top);
                 Ok(())
             }
-            Err(error) if error.is_immutable_tag() => self.check_immutable_tag(to, top, error).await,
+            Err(error) if error.is_conflict() => self.check_conflict(to, top, error).await,
             Err(error) => Err(self.unwritable(to, error)),
         }
     }
 
-    /// Checks what an immutable tag points to. It is a success if that is the image: another writer was first, or the
+    /// Checks what the tag points to after a conflict. It is a success if that is the image: another writer was first, or the
     /// response to an earlier attempt was lost.
-    async fn check_immutable_tag(
+    async fn check_conflict(
         &self,
         to: &Reference,
         top: &Manifest,
@@ -65,8 +65,8 @@ impl Engine {
                 self.emit_tagged(to, top);
                 Ok(())
             }
-            Some(found) => Err(self.tag_taken(to, found, top, Some(error))),
-            None => Err(self.unwritable(to, error)),
+            Some(found) if error.is_immutable_tag() => Err(self.tag_taken(to, found, top, Some(error))),
+            Some(_) | None => Err(self.unwritable(to, error)),
         }
     }
 

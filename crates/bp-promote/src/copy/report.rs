@@ -30,6 +30,9 @@ pub struct CopyReport {
     /// Cosign tags that were not copied, because the destination's tag has other content that cannot be merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<KeptTag>,
+    /// Entries in lists of referrers that were not copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedReferrer>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
     /// Requests to the source, without token requests.
@@ -72,6 +75,9 @@ pub struct RunReport {
     /// Cosign tags that were not copied, because the destination's tag has other content that cannot be merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<KeptTag>,
+    /// Entries in lists of referrers that were not copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedReferrer>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
     /// Requests to the sources, without token requests.
@@ -167,6 +173,20 @@ pub struct KeptTag {
     /// What it points to at the source.
     pub wanted: Digest,
     /// Why the two cannot be merged.
+    pub reason: &'static str,
+}
+
+/// An entry in the source's list of referrers that was not copied, because it is not a referrer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SkippedReferrer {
+    /// The source.
+    pub source: String,
+    /// The manifest that the list belongs to.
+    pub subject: Digest,
+    /// The listed manifest.
+    pub digest: Digest,
+    /// Why it is not a referrer.
     pub reason: &'static str,
 }
 

@@ -2,13 +2,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    future::Future,
     sync::{Arc, Mutex},
 };
 
 use bp_artifact::{Digest, Registry, Repository, operation::Emitter, sync::lock};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::Instant,
+};
 
-use super::{event::CopyEvent, options::CopyOptions, tally::Tally};
+use super::{error::CopyError, event::CopyEvent, options::CopyOptions, tally::Tally};
 
 /// The repository of a registry that a blob is uploaded to first.
 type FirstUpload = Arc<OnceCell<Repository>>;
@@ -18,6 +22,7 @@ pub(super) struct Run {
     pub(super) options: CopyOptions,
     pub(super) events: Emitter<CopyEvent>,
     pub(super) tally: Tally,
+    deadline: Option<Instant>,
     /// Limits concurrent blob transfers.
     pub(super) transfers: Semaphore,
     /// Limits concurrent manifest requests.
@@ -34,11 +39,26 @@ impl Run {
             tally: Tally::new(events.clone()),
             transfers: Semaphore::new(options.concurrency),
             lookups: Semaphore::new(options.concurrency),
+            deadline: options.timeout.map(bp_artifact::time::deadline),
             options,
             events,
             first_uploads: Mutex::default(),
             surveyed: Mutex::default(),
         })
+    }
+
+    /// Runs `work` until the deadline of the run.
+    pub(super) async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, CopyError>>,
+    ) -> Result<T, CopyError> {
+        let (Some(deadline), Some(timeout)) = (self.deadline, self.options.timeout) else {
+            return work.await;
+        };
+        match tokio::time::timeout_at(deadline, work).await {
+            Ok(done) => done,
+            Err(_) => Err(CopyError::TimedOut { timeout }),
+        }
     }
 
     /// Whether this is the first check of the digest at this destination.

@@ -121,7 +121,7 @@ impl Engine {
                 self.run.is_first_check(&self.destination.name(), &descriptor.digest)
             };
             let children: Vec<_> = links.manifests.iter().filter(new).collect();
-            let blobs: Vec<_> = links.blobs.iter().filter(new).collect();
+            let blobs: Vec<_> = self.content_of(&links).filter(new).collect();
             let children = children.into_iter().map(|child| self.survey_child(child, survey, depth + 1));
             let blobs = blobs.into_iter().map(|blob| self.survey_blob(blob, survey));
             try_join(try_join_all(children), try_join_all(blobs)).await.map(|_| ())
@@ -140,15 +140,14 @@ impl Engine {
             survey.lock().manifests.push(planned(child, Transfer::Present));
             return Ok(());
         }
-        let manifest = {
-            let _permit = self.run.lookups.acquire().await;
-            self.source.manifest(&reference).await
-        };
-        let manifest = manifest.map_err(|source| self.unreadable(&child.digest, source))?;
-        self.survey_links(&manifest, survey, depth).await
+        match self.child_manifest(child).await? {
+            Some(manifest) => self.survey_links(&manifest, survey, depth).await,
+            None => self.survey_blob(child, survey).await,
+        }
     }
 
     async fn survey_blob(&self, blob: &Descriptor, survey: &Survey) -> Result<(), CopyError> {
+        let blob = &self.sized(blob).await?;
         let checks = self.state().await? != RepositoryState::Empty;
         let present = checks && {
             let _permit = self.run.lookups.acquire().await;
@@ -211,8 +210,10 @@ impl Engine {
         for referrer in attached.referrers {
             let present = attached.present.contains(&referrer);
             if !present {
-                let reference = Reference::Digest(referrer.clone());
-                self.survey_links(&self.top(&reference).await?, survey, 0).await?;
+                match self.referrer_manifest(subject, &referrer).await? {
+                    Some(manifest) => self.survey_links(&manifest, survey, 0).await?,
+                    None => continue,
+                }
             }
             planned.push(self.referrer(subject, referrer, present));
         }

@@ -8,11 +8,11 @@ use std::sync::{
 use bp_artifact::{Digest, operation::Emitter, sync::lock};
 use futures_util::StreamExt as _;
 
-use super::{CopyEvent, Counts, KeptTag, Progress, Side, Transfer};
+use super::{CopyEvent, Counts, KeptTag, Progress, Side, SkippedReferrer, Transfer};
 use crate::{
     content::Descriptor,
     retry::{Observer, Retry},
-    store::BlobStream,
+    store::{BlobStream, WarningObserver},
 };
 
 /// The counters of a run. Cheap to clone; clones share the counts.
@@ -21,6 +21,7 @@ pub(super) struct Tally {
     events: Emitter<CopyEvent>,
     counts: Arc<Mutex<Sums>>,
     kept: Arc<Mutex<Vec<KeptTag>>>,
+    skipped: Arc<Mutex<Vec<SkippedReferrer>>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,7 +36,7 @@ pub(super) struct Sums {
 
 impl Tally {
     pub(super) fn new(events: Emitter<CopyEvent>) -> Self {
-        Tally { events, counts: Arc::default(), kept: Arc::default() }
+        Tally { events, counts: Arc::default(), kept: Arc::default(), skipped: Arc::default() }
     }
 
     pub(super) fn sums(&self) -> Sums {
@@ -98,6 +99,25 @@ impl Tally {
 
     pub(super) fn all_kept(&self) -> Vec<KeptTag> {
         lock(&self.kept).clone()
+    }
+
+    /// Reports an entry in a list of referrers that is not copied, once even if several images have it.
+    pub(super) fn skipped(&self, one: SkippedReferrer) {
+        let mut skipped = lock(&self.skipped);
+        if !skipped.contains(&one) {
+            skipped.push(one.clone());
+            self.events.emit(CopyEvent::Skipped(one));
+        }
+    }
+
+    pub(super) fn all_skipped(&self) -> Vec<SkippedReferrer> {
+        lock(&self.skipped).clone()
+    }
+
+    /// An observer that emits the warnings of one side as events.
+    pub(super) fn warnings(&self, side: Side) -> WarningObserver {
+        let events = self.events.clone();
+        Arc::new(move |message| events.emit(CopyEvent::Warning { side, message }))
     }
 
     /// An observer that emits the retries of one side as events.

@@ -70,6 +70,7 @@ impl Classified for LayoutError {
     fn class(&self) -> ErrorClass {
         match self {
             LayoutError::Io { .. } => ErrorClass::Unavailable,
+            LayoutError::Corrupt { .. } => ErrorClass::DigestMismatch,
             _ => ErrorClass::BadInput,
         }
     }

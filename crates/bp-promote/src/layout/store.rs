@@ -22,6 +22,10 @@ impl Source for OciLayout {
         Box::pin(async move { Ok(self.read_blob(blob).await?) })
     }
 
+    fn blob_size<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async move { Ok(self.files.size(&Self::blob_name(digest)).await) })
+    }
+
     fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
         Box::pin(async move { Ok(self.listed_referrers(subject).await?) })
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Registry, Repository, sync::lock};
+use bp_artifact::{Registry, Repository, sync::lock, text::SingleLine};
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
@@ -121,6 +121,23 @@ impl Authenticator {
 
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the registry's challenge is known.
+    pub(super) fn is_challenged(&self) -> bool {
+        matches!(*self.scheme(), Scheme::Challenged(_))
+    }
+
+    /// Whether there is a login for this registry. Without one, a failing source of logins does not matter.
+    pub(super) async fn has_login(&self, http: &Http) -> bool {
+        match self.login(http, None).await {
+            Ok(current) => current.login.is_some(),
+            Err(error) => {
+                let error = SingleLine(&error);
+                tracing::debug!(%error, registry = %self.registry, "failed to look up a login");
+                false
+            }
+        }
     }
 
     /// Until the scheme is known, one request is sent and the others wait for its guard.

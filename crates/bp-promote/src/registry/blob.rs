@@ -1,16 +1,24 @@
 //! Reading blobs: hashed while they are streamed, resumed with a `Range` request when the connection breaks.
 
+use std::time::Duration;
+
 use ::http::{HeaderMap, Method, StatusCode, header};
 use backon::ExponentialBackoff;
-use bp_artifact::{Digest, digest::Hasher, error::Classified as _};
+use bp_artifact::{
+    Digest,
+    digest::Hasher,
+    error::{Classified as _, chain},
+};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream;
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use super::{
     RegistryError, RepositoryClient,
-    http::{Body, Call, stalled},
+    body::stalled,
+    http::{Body, Call},
     repository::text,
 };
 use crate::{
@@ -37,12 +45,29 @@ impl RepositoryClient {
         {
             return Ok(present);
         }
-        let call = self.host.call(Method::HEAD, self.path(format_args!("blobs/{digest}")));
-        match self.send(&self.push, &call, &[200]).await {
+        let path = self.path(format_args!("blobs/{digest}"));
+        match self.send(&self.push, &self.host.call(Method::HEAD, path.clone()), &[200]).await {
+            Ok(_) => return Ok(true),
+            Err(RegistryError::NotFound { .. }) => return Ok(false),
+            Err(error) if error.is_refusal() => {}
+            Err(error) => return Err(error),
+        }
+        // Some registries and proxies reject HEAD requests.
+        let first_byte = self.host.call(Method::GET, path).header(header::RANGE, "bytes=0-0");
+        match self.send(&self.push, &first_byte, &[200, 206]).await {
             Ok(_) => Ok(true),
+            // It is sent again, which is always permitted.
             Err(RegistryError::NotFound { .. }) => Ok(false),
+            Err(error) if error.is_refusal() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The size of a blob, if the registry states it.
+    pub(super) async fn size_of_blob(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+        let call = self.host.call(Method::HEAD, self.path(format_args!("blobs/{digest}")));
+        let response = self.send(&self.pull, &call, &[200]).await?;
+        Ok(text(response.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok()))
     }
 
     /// Reads a blob as a stream. The bytes are hashed, and the last piece is withheld until the digest is verified. If
@@ -90,6 +115,7 @@ impl RepositoryClient {
             body: None,
             delays: self.client.0.retry.delays(),
             progress: 0,
+            pace: ReadPace::default(),
             span: Span::current(),
         };
         reading.open().await?;
@@ -115,8 +141,33 @@ struct Reading {
     delays: ExponentialBackoff,
     /// The number of bytes returned since the last retry.
     progress: u64,
+    pace: ReadPace,
     /// The span in which it was opened: the bytes may be read in a task of the HTTP client.
     span: Span,
+}
+
+/// How fast a blob arrives. A sender of single bytes never triggers the idle timeout.
+#[derive(Default)]
+struct ReadPace {
+    /// The time spent waiting for data. The time in which the destination does not accept data does not count.
+    waited: Duration,
+    bytes: u64,
+}
+
+impl ReadPace {
+    /// At least this number of bytes must arrive within this time.
+    const BYTES: u64 = 16 << 10;
+    const TIME: Duration = Duration::from_secs(60);
+
+    /// Counts data that arrived after this time; returns whether it is too slow.
+    fn is_too_slow(&mut self, waited: Duration, bytes: u64) -> bool {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.bytes >= Self::BYTES {
+            *self = ReadPace::default();
+        }
+        self.waited >= Self::TIME
+    }
 }
 
 impl Reading {
@@ -170,11 +221,21 @@ impl Reading {
                 self.open().instrument(span).await?;
                 continue;
             };
-            let error = match body.frame().await {
-                Some(Ok(frame)) => match frame.into_data().ok().and_then(|data| self.fresh(data)) {
-                    Some(piece) => return self.take(piece).map(|piece| Some((piece, self))),
-                    None => continue,
-                },
+            let start = Instant::now();
+            let frame = body.frame().await;
+            let waited = start.elapsed();
+            let error = match frame {
+                Some(Ok(frame)) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    if self.pace.is_too_slow(waited, data.len() as u64) {
+                        let (bytes, time) = (self.pace.bytes, self.pace.waited);
+                        return Err(RegistryError::Slow { at: self.call.at.clone(), bytes, time });
+                    }
+                    match self.fresh(data) {
+                        Some(piece) => return self.take(piece).map(|piece| Some((piece, self))),
+                        None => continue,
+                    }
+                }
                 None if self.at == self.blob.size => {
                     // An empty blob has a digest too.
                     self.verify()?;
@@ -215,26 +276,19 @@ impl Reading {
     }
 
     fn verify(&self) -> Result<(), RegistryError> {
-        let Some(hasher) = &self.hasher else {
-            return if self.at == self.blob.size {
-                Ok(())
-            } else {
-                Err(RegistryError::Protocol {
-                    at: self.call.at.clone(),
-                    reason: format!("the response has more than the {} bytes of the blob", self.blob.size),
-                })
-            };
-        };
-        let found = hasher.clone().finish();
-        if found == self.blob.digest {
-            Ok(())
-        } else {
-            Err(RegistryError::Corrupt {
-                at: self.call.at.clone(),
-                expected: self.blob.digest.clone(),
-                found,
-            })
+        let at = self.call.at.clone();
+        if let Some(hasher) = &self.hasher {
+            let found = hasher.clone().finish();
+            if found != self.blob.digest {
+                return Err(RegistryError::Corrupt { at, expected: self.blob.digest.clone(), found });
+            }
         }
+        if self.at != self.blob.size {
+            let (stated, size) = (self.blob.size, self.at);
+            let reason = format!("its descriptor states {stated} bytes, but the response has {size}");
+            return Err(RegistryError::Protocol { at, reason });
+        }
+        Ok(())
     }
 
     /// Prepares to resume after an error, unless the error is permanent or the retries are exhausted.
@@ -243,12 +297,13 @@ impl Reading {
             self.delays = self.client.client.0.retry.delays();
         }
         self.progress = 0;
+        self.pace = ReadPace::default();
         if !error.is_retryable() {
             return Err(error);
         }
         let Some(delay) = self.delays.next() else { return Err(error) };
         if let Some(observer) = &self.client.observer {
-            let reason = format!("{error}, resuming at byte {}", self.at);
+            let reason = format!("{}, resuming at byte {}", chain(&error), self.at);
             observer(Retry { reason, pause: delay });
         }
         tokio::time::sleep(delay).await;

@@ -26,7 +26,7 @@ use crate::{journal::Journal, retry::RetryPolicy};
 #[non_exhaustive]
 pub enum BuildError {
     /// An endpoint is not an HTTP URL.
-    #[error("the endpoint {endpoint:?} of {registry} is not a valid http:// or https:// URL")]
+    #[error("the endpoint {endpoint:?} of {registry} is not a valid http:// or https:// URL without a path")]
     Endpoint {
         /// The registry.
         registry: Registry,
@@ -220,7 +220,9 @@ impl RegistryClientBuilder {
         let mut endpoints = Endpoints::default();
         for (registry, endpoint) in &self.endpoints {
             match Url::parse(endpoint) {
-                Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                Ok(url)
+                    if matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" =>
+                {
                     endpoints.insert(registry, url);
                 }
                 _ => {
@@ -300,7 +302,7 @@ mod tests {
         let registry: Registry = "r.example.com".parse().unwrap();
         let build = |endpoint: &str| RegistryClient::builder().endpoint(registry.clone(), endpoint).build();
         assert!(build("http://127.0.0.1:5000").is_ok());
-        for invalid in ["127.0.0.1:5000", "ftp://r.example.com", ""] {
+        for invalid in ["127.0.0.1:5000", "ftp://r.example.com", "http://127.0.0.1:5000/mirror", ""] {
             assert!(matches!(build(invalid), Err(BuildError::Endpoint { .. })), "{invalid}");
         }
         let both = RegistryClient::builder()

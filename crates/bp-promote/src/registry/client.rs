@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ::http::Response;
+use ::http::{Method, Response};
 use bp_artifact::{Registry, sync::lock};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -90,10 +90,11 @@ impl RegistryClient {
         Box::pin(async move {
             let RequestContext { host, scope, .. } = context;
             let http = &self.0.http;
-            let mut renewed = false;
+            let (mut renewed, mut discovered) = (false, false);
             loop {
                 host.wait_for_pause().await;
                 let discovery = host.auth.discovery_guard().await;
+                let was_challenged = host.auth.is_challenged();
                 let authorization = host.authorization(http, scope, call).await?;
                 let header = authorization.as_ref().map(|authorization| &authorization.value);
                 let slot = host.pace.acquire(&call.at.method, &call.at.path).await;
@@ -110,17 +111,44 @@ impl RegistryClient {
                 // A response of another host is unrelated to the registry's credentials.
                 if matches!(status.as_u16(), 401 | 403) && answer.elsewhere.is_none() && !renewed {
                     // This response was the challenge: the request was sent before the scheme was known.
-                    let first_challenge = learned && authorization.is_none();
+                    let first_challenge = learned && authorization.is_none() && host.auth.is_challenged();
                     if first_challenge || host.auth.renew(http, scope, authorization.as_ref()).await? {
                         renewed = !first_challenge;
                         continue;
                     }
+                }
+                let is_anonymous = !was_challenged && call.is_same_origin() && answer.elsewhere.is_none();
+                if is_anonymous
+                    && matches!(status.as_u16(), 401 | 403 | 404)
+                    && !std::mem::replace(&mut discovered, true)
+                    && self.discover_challenge(context).await?
+                {
+                    continue;
                 }
                 let error = http.refusal(&call.at, answer).await;
                 host.note(&error, &self.0.retry);
                 return Err(error);
             }
         })
+    }
+
+    /// Asks `/v2/` for the challenge of a registry that has rejected an anonymous request without one, if there is a
+    /// login for it: some registries conceal from strangers what exists. Asked once; returns whether there is a
+    /// challenge.
+    async fn discover_challenge(&self, context: RequestContext<'_>) -> Result<bool, RegistryError> {
+        let (host, http) = (context.host, &self.0.http);
+        let ask = || async {
+            if !host.auth.has_login(http).await {
+                return Ok(false);
+            }
+            let call = host.call(Method::GET, "/v2/");
+            let _slot = host.pace.acquire(&call.at.method, &call.at.path).await;
+            context.count();
+            let answer = host.check_reachable(http.exchange(&call, None, full(Bytes::new())).await)?;
+            Ok(host.auth.learn(&answer))
+        };
+        let found = host.concealed_challenge.get_or_try_init(ask).await?;
+        Ok(*found || host.auth.is_challenged())
     }
 
     /// Sends a request with a body that can be sent only once.

@@ -10,8 +10,11 @@ use bp_artifact::{
 use http::Method;
 use serde::{Deserialize, Deserializer};
 
-use super::credentials::CredentialError;
-use crate::content::{null_as_default, object};
+use super::{credentials::CredentialError, tls::TlsProblem};
+use crate::{
+    content::{null_as_default, object},
+    retry::{Retries, Transient},
+};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -56,15 +59,22 @@ fn shortened<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 pub struct ApiErrors(Vec<ApiError>);
 
 impl ApiErrors {
-    /// Reads the first errors of a response body; empty if the body is not in the specification's format.
+    /// Reads the first errors of a response body. A line of text that is not in the specification's format is a message
+    /// too: proxies and HTTPS ports send such lines.
     pub(crate) fn read(body: &[u8]) -> Self {
         const MAX: usize = 5;
+        const LINE: usize = 200;
         #[derive(Deserialize)]
         struct Answer {
             errors: Vec<ApiError>,
         }
         let mut errors = object(body).map(|Answer { errors }| errors).unwrap_or_default();
         errors.truncate(MAX);
+        let line = std::str::from_utf8(body).unwrap_or_default().trim();
+        let is_markup = |line: &str| line.starts_with(['<', '{', '[', '"']);
+        if errors.is_empty() && !line.is_empty() && line.len() <= LINE && !is_markup(line) {
+            errors.push(ApiError { code: String::new(), message: line.to_owned() });
+        }
         ApiErrors(errors)
     }
 
@@ -180,6 +190,18 @@ pub enum RegistryError {
         /// The registry's errors.
         errors: ApiErrors,
     },
+    /// An upload was rejected because of the size of its request, by the registry or by a proxy in front of it.
+    #[error("{at} was rejected with status {status}{errors}{}", NextChunk(chunk))]
+    TooLarge {
+        /// The rejected request.
+        at: RequestLine,
+        /// The status of the response.
+        status: u16,
+        /// The registry's errors.
+        errors: ApiErrors,
+        /// The maximum size of the requests in which the blob is sent next, in bytes; `None` if it cannot be smaller.
+        chunk: Option<u64>,
+    },
     /// The fallback tag that lists referrers was moved by another writer, and may not be moved.
     #[error("tag {tag} already lists other referrers ({found}) and may not be moved")]
     ListTaken {
@@ -201,6 +223,18 @@ pub enum RegistryError {
         /// The cause.
         source: Source,
     },
+    /// No TLS connection can be made with these settings.
+    #[error("{host} {problem}")]
+    Tls {
+        /// The request.
+        at: RequestLine,
+        /// The host and port of the server.
+        host: String,
+        /// What is wrong, and which option may correct it.
+        problem: TlsProblem,
+        /// The cause.
+        source: Source,
+    },
     /// The connection failed.
     #[error("{at} failed: connection error")]
     Transport {
@@ -216,6 +250,16 @@ pub enum RegistryError {
         at: RequestLine,
         /// The time without data.
         idle: Duration,
+    },
+    /// Data was transferred, but far too slowly.
+    #[error("{at} is too slow: {bytes} bytes in {} s", time.as_secs())]
+    Slow {
+        /// The request.
+        at: RequestLine,
+        /// The bytes that were received.
+        bytes: u64,
+        /// In this time.
+        time: Duration,
     },
     /// The bytes do not match the requested digest.
     #[error("{at} returned content with the digest {found}, expected {expected}")]
@@ -290,7 +334,8 @@ impl RegistryError {
             | RegistryError::Denied { errors, .. }
             | RegistryError::RateLimited { errors, .. }
             | RegistryError::Unavailable { errors, .. }
-            | RegistryError::Refused { errors, .. } => Some(errors),
+            | RegistryError::Refused { errors, .. }
+            | RegistryError::TooLarge { errors, .. } => Some(errors),
             _ => None,
         }
     }
@@ -309,17 +354,31 @@ impl RegistryError {
         }
     }
 
-    /// Whether the registry refused to move an existing tag.
+    /// Whether the registry refused a push because of its current state: an immutable tag, a quota, another writer.
+    pub(crate) fn is_conflict(&self) -> bool {
+        let conflicts = matches!(self, RegistryError::Refused { status: 409 | 412, .. });
+        conflicts || self.has_code("TAG_INVALID") || self.has_code("ImageTagAlreadyExistsException")
+    }
+
+    /// Whether the registry refused to move an existing tag. The statuses 409 and 412 alone do not say so: registries
+    /// use them for quotas too.
     pub(crate) fn is_immutable_tag(&self) -> bool {
-        match self {
-            RegistryError::Refused { status, errors, .. } => {
-                errors.has("TAG_INVALID")
-                    || errors.has("ImageTagAlreadyExistsException")
-                    || *status == 412
-                    || *status == 409
-            }
-            _ => false,
-        }
+        const IMMUTABLE: [&str; 4] = ["immutab", "overwrit", "already exist", "protected"];
+        let said = self.errors().map(|errors| errors.to_string().to_lowercase()).unwrap_or_default();
+        let says_so = said.is_empty() || IMMUTABLE.iter().any(|word| said.contains(word));
+        self.is_conflict() && (says_so || self.has_code("TAG_INVALID"))
+    }
+
+    /// Whether the registry has responded, but neither with content nor with its absence.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            RegistryError::Refused { .. }
+                | RegistryError::Denied { .. }
+                | RegistryError::Unauthorized { .. }
+                | RegistryError::Unavailable { .. }
+                | RegistryError::Protocol { .. }
+        )
     }
 
     /// Whether content that a manifest refers to is missing. The registry may only not have indexed it yet.
@@ -334,7 +393,12 @@ impl Classified for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
             RegistryError::NotFound { .. } => ErrorClass::BadInput,
+            RegistryError::Corrupt { .. } => ErrorClass::DigestMismatch,
+            RegistryError::Refused { errors, .. } if errors.has("DIGEST_INVALID") => {
+                ErrorClass::DigestMismatch
+            }
             RegistryError::Refused { .. }
+            | RegistryError::TooLarge { .. }
             | RegistryError::Cached { .. }
             | RegistryError::Realm { .. }
             | RegistryError::ListTaken { .. } => ErrorClass::Refused,
@@ -346,28 +410,71 @@ impl Classified for RegistryError {
             | RegistryError::Unreachable { .. }
             | RegistryError::Transport { .. }
             | RegistryError::Stalled { .. }
-            | RegistryError::Corrupt { .. }
+            | RegistryError::Slow { .. }
+            | RegistryError::Tls { .. }
             | RegistryError::Service { .. }
             | RegistryError::Credentials { .. } => ErrorClass::Unavailable,
-            RegistryError::Manifest { .. } | RegistryError::Protocol { .. } | RegistryError::Limit { .. } => {
-                ErrorClass::Unexpected
-            }
+            RegistryError::Manifest { source, .. } => source.class(),
+            RegistryError::Protocol { .. } | RegistryError::Limit { .. } => ErrorClass::Unexpected,
         }
     }
 
     fn is_retryable(&self) -> bool {
+        self.retries() != Retries::Never
+    }
+}
+
+impl Transient for RegistryError {
+    fn retries(&self) -> Retries {
         match self {
-            RegistryError::Unauthorized { renewed, .. } | RegistryError::Denied { renewed, .. } => *renewed,
-            RegistryError::Credentials { source, .. } => source.is_retryable(),
-            RegistryError::Service { retryable, .. } => *retryable,
-            RegistryError::RateLimited { .. }
+            // Other credentials were fetched. If those are rejected too, more will not help.
+            RegistryError::Unauthorized { renewed: true, .. }
+            | RegistryError::Denied { renewed: true, .. } => Retries::AtMost(1),
+            RegistryError::Credentials { source, .. } if source.is_retryable() => Retries::ByPolicy,
+            RegistryError::Service { retryable: true, .. } => Retries::ByPolicy,
+            // Not implemented.
+            RegistryError::Unavailable { status: 501, .. } => Retries::Never,
+            RegistryError::TooLarge { chunk: Some(_), .. }
+            | RegistryError::RateLimited { .. }
             | RegistryError::Unavailable { .. }
             | RegistryError::Transport { .. }
-            | RegistryError::Stalled { .. }
-            | RegistryError::Corrupt { .. } => true,
-            // Bytes corrupted in transfer; a retry may succeed.
-            RegistryError::Manifest { source, .. } => matches!(source, ManifestError::Digest { .. }),
-            _ => false,
+            | RegistryError::Stalled { .. } => Retries::ByPolicy,
+            // Bytes may be corrupted in transfer, but not every time.
+            RegistryError::Corrupt { .. }
+            | RegistryError::Manifest { source: ManifestError::Digest { .. }, .. }
+            | RegistryError::Slow { .. } => Retries::AtMost(2),
+            RegistryError::NotFound { .. }
+            | RegistryError::Unauthorized { .. }
+            | RegistryError::Denied { .. }
+            | RegistryError::RedirectRefused { .. }
+            | RegistryError::Realm { .. }
+            | RegistryError::Refused { .. }
+            | RegistryError::TooLarge { .. }
+            | RegistryError::ListTaken { .. }
+            | RegistryError::Unreachable { .. }
+            | RegistryError::Tls { .. }
+            | RegistryError::Manifest { .. }
+            | RegistryError::Limit { .. }
+            | RegistryError::Cached { .. }
+            | RegistryError::Protocol { .. }
+            | RegistryError::Service { .. }
+            | RegistryError::Credentials { .. } => Retries::Never,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        RegistryError::retry_after(self)
+    }
+}
+
+/// How an upload that was too large continues.
+struct NextChunk<'a>(&'a Option<u64>);
+
+impl fmt::Display for NextChunk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(chunk) => write!(f, ": retrying in requests of at most {chunk} bytes"),
+            None => f.write_str(": smaller requests are rejected too, or not accepted by the registry"),
         }
     }
 }
@@ -382,9 +489,42 @@ mod tests {
             (r#"{"errors":[{"code":"DENIED","message":"no access"}]}"#, ": DENIED: no access"),
             (r#"{"errors":[{"code":"NEW_CODE"},{"message":"x"}]}"#, ": NEW_CODE; x"),
             ("<html>502</html>", ""),
+            (
+                "Client sent an HTTP request to an HTTPS server.\n",
+                ": Client sent an HTTP request to an HTTPS server.",
+            ),
+            (&"x".repeat(201), ""),
             ("", ""),
         ] {
             assert_eq!(ApiErrors::read(body.as_bytes()).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_conflict_is_an_immutable_tag_only_if_the_registry_says_so() {
+        let at = || RequestLine {
+            method: Method::PUT,
+            registry: "r.example.com".parse().unwrap(),
+            path: "/v2/a/manifests/v1".to_owned(),
+        };
+        for (status, code, message, is_immutable) in [
+            (412, "PRECONDITION", "Failed to process request due to 'v1' configured as immutable.", true),
+            (400, "TAG_INVALID", "the tag v1 cannot be overwritten because the tag is immutable", true),
+            (400, "ImageTagAlreadyExistsException", "tag already exists", true),
+            (409, "", "", true),
+            (
+                412,
+                "DENIED",
+                "adding 2.1 MiB of storage resource will exceed the configured upper limit",
+                false,
+            ),
+            (409, "CONFLICT", "quota exceeded", false),
+            (400, "MANIFEST_INVALID", "immutable", false),
+        ] {
+            let error = ApiError { code: code.to_owned(), message: message.to_owned() };
+            let errors = ApiErrors([error].into_iter().filter(|_| !message.is_empty()).collect());
+            let error = RegistryError::Refused { at: at(), status, errors };
+            assert_eq!(error.is_immutable_tag(), is_immutable, "{status} {code} {message}");
         }
     }
 }

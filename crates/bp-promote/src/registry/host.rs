@@ -1,6 +1,7 @@
 //! State per registry: base URL, authentication, rate limits, and what is known of its features.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -9,8 +10,8 @@ use std::{
 };
 
 use ::http::Method;
-use bp_artifact::{Registry, sync::lock};
-use tokio::time::Instant;
+use bp_artifact::{Registry, Repository, sync::lock};
+use tokio::{sync::OnceCell, time::Instant};
 use url::Url;
 
 use super::{
@@ -37,13 +38,21 @@ pub(super) struct Host {
     unreachable_since: Mutex<Option<Instant>>,
     /// Until when all requests wait, because the registry throttled one.
     pause: Mutex<Option<Instant>>,
-    /// Whether the registry has the referrers API, if this is known.
-    referrers: Mutex<Option<bool>>,
+    /// Whether a challenge was found at `/v2/`, after an anonymous request was rejected.
+    pub(super) concealed_challenge: OnceCell<bool>,
+    /// Whether a repository has the referrers API, if this is known. A proxy may have it for some repositories only.
+    referrers: Mutex<HashMap<Repository, bool>>,
+    /// Whether HEAD requests for manifests are answered wrongly.
+    head_is_wrong: AtomicBool,
+    /// The maximum size of an upload request, if the registry or a proxy has rejected larger ones.
+    chunk: Mutex<Option<u64>>,
     /// Whether the registry is known to reject manifests with missing content.
     pub(super) validates_references: bool,
 }
 
 impl Host {
+    /// The sizes of upload requests that are tried in turn. Proxies often limit them to 100 MB or 1 MiB.
+    const CHUNKS: [u64; 5] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, 256 << 10];
     /// How long connections to a registry that never responded are retried.
     const UNREACHABLE_AFTER: Duration = Duration::from_millis(1_500);
 
@@ -64,7 +73,10 @@ impl Host {
             answered: AtomicBool::default(),
             unreachable_since: Mutex::default(),
             pause: Mutex::default(),
+            concealed_challenge: OnceCell::new(),
             referrers: Mutex::default(),
+            head_is_wrong: AtomicBool::default(),
+            chunk: Mutex::default(),
             validates_references,
         }
     }
@@ -95,12 +107,44 @@ impl Host {
         }
     }
 
-    pub(super) fn has_referrers(&self) -> Option<bool> {
-        *lock(&self.referrers)
+    pub(super) fn has_referrers(&self, repository: &Repository) -> Option<bool> {
+        lock(&self.referrers).get(repository).copied()
     }
 
-    pub(super) fn note_referrers(&self, has: bool) {
-        *lock(&self.referrers) = Some(has);
+    /// Records whether the repository has the referrers API. A response without a list does not refute an earlier list.
+    pub(super) fn note_referrers(&self, repository: &Repository, has: bool) {
+        *lock(&self.referrers).entry(repository.clone()).or_insert(has) |= has;
+    }
+
+    pub(super) fn answers_head(&self) -> bool {
+        !self.head_is_wrong.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_wrong_head(&self) {
+        self.head_is_wrong.store(true, Ordering::Relaxed);
+    }
+
+    /// The maximum size of an upload request, if there is one.
+    pub(super) fn chunk(&self) -> Option<u64> {
+        *lock(&self.chunk)
+    }
+
+    /// Records that an upload request of `sent` bytes was too large. Returns the size to try next: at least `least`, which
+    /// the registry requires; `None` if there is none.
+    pub(super) fn reduce_chunk(&self, sent: u64, least: u64) -> Option<u64> {
+        let mut chunk = lock(&self.chunk);
+        // Another upload may have reduced it already.
+        let known = chunk.filter(|known| *known < sent);
+        let smaller = || Self::CHUNKS.into_iter().map(|size| size.max(least)).find(|size| *size < sent);
+        let next = known.or_else(smaller)?;
+        *chunk = Some(next);
+        Some(next)
+    }
+
+    /// Records that the request that completes an upload must not contain the blob. Returns the size of the requests
+    /// before it.
+    pub(super) fn require_chunks(&self, least: u64) -> u64 {
+        *lock(&self.chunk).get_or_insert(Self::CHUNKS[0].max(least))
     }
 
     /// Records throttling: all requests to the registry slow down, and wait for the requested delay.

@@ -2,38 +2,34 @@
 
 use std::{
     error::Error as StdError,
-    future::Future as _,
-    pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bp_artifact::{error::Classified as _, sync::lock, text::SingleLine, time::TimeSource};
+use bp_artifact::{error::Classified as _, time::TimeSource};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use jiff::fmt::rfc2822;
-use tokio::time::{Instant, Sleep};
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
-use tracing::{
-    Instrument as _, Span,
-    field::{Empty, display},
-};
-use url::{Position, Url};
+use tracing::Instrument as _;
+use url::Url;
 
 use super::{
+    body::{IdleTimeoutBody, MonitoredBody, UploadActivity, stalled},
     endpoints::Endpoints,
     error::{ApiErrors, RegistryError, RequestLine},
     origin::{Origin, origin_of},
+    spans,
+    tls::transport_error,
 };
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The body of a request or response.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -89,23 +85,6 @@ pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The response headers in which registries return the id of a request, for the registry's operator.
-const REQUEST_IDS: [&str; 5] = [
-    "x-request-id",
-    "x-amzn-requestid",
-    "x-amz-request-id",
-    "x-github-request-id",
-    "x-ms-correlation-request-id",
-];
-
-/// The maximum length of a request id. A longer value is not recorded: it is none, and it could be a token.
-const MAX_REQUEST_ID: usize = 64;
-
-fn request_id(headers: &HeaderMap) -> Option<&str> {
-    let id = REQUEST_IDS.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
-    (id.len() <= MAX_REQUEST_ID).then_some(id)
-}
-
 /// A request to be sent.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
@@ -159,20 +138,6 @@ impl Call {
         self.attempts.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The span of one exchange. Its path is that of the request even after a redirect: the query is omitted, and the
-    /// path of a redirect or of an upload may itself be a secret.
-    fn span(&self, attempt: u32) -> Span {
-        tracing::debug_span!(
-            "registry_request",
-            method = self.at.method.as_str(),
-            host = &self.url[Position::BeforeHost..Position::AfterPort],
-            path = %SingleLine(self.at.path.trim_start()),
-            attempt,
-            status = Empty,
-            request_id = Empty,
-        )
-    }
-
     fn request(&self, authorization: Option<&http::HeaderValue>, body: Body) -> Request<Body> {
         let mut request = Request::new(body);
         *request.method_mut() = self.at.method.clone();
@@ -185,6 +150,10 @@ impl Call {
         request
     }
 }
+
+/// The URL that responded, after redirects: a relative Location refers to it.
+#[derive(Clone)]
+struct AnsweredBy(Url);
 
 /// A response, and where it came from.
 pub(super) struct Answer {
@@ -224,13 +193,19 @@ impl Http {
         body: Body,
     ) -> Result<Answer, RegistryError> {
         let attempt = call.next_attempt();
+        let is_empty = body.size_hint().exact() == Some(0);
         let request = call.request(authorization, body);
         let mut response = self.dispatch(call, attempt, request, self.idle).await?;
         let mut call = call.clone();
         for _ in 0..Self::REDIRECTS {
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
-                || !matches!(call.at.method, Method::GET | Method::HEAD)
-            {
+            let follows = match response.status().as_u16() {
+                301..=303 => matches!(call.at.method, Method::GET | Method::HEAD),
+                // Also the start of an upload. A body is not sent elsewhere: it may contain a token.
+                307 | 308 => is_empty && call.at.method != Method::PUT,
+                _ => false,
+            };
+            if !follows {
+                response.extensions_mut().insert(AnsweredBy(call.url.clone()));
                 return Ok(Answer::new(&call, response));
             }
             let target = self.target(&call, &response)?;
@@ -261,7 +236,8 @@ impl Http {
         };
         let location = response.headers().get(header::LOCATION).ok_or_else(|| invalid("is missing"))?;
         let location = location.to_str().map_err(|_| invalid("is not a valid URL"))?;
-        call.read_url(location, &self.endpoints).map_err(invalid)
+        let from = response.extensions().get::<AnsweredBy>().map_or(&call.url, |AnsweredBy(url)| url);
+        call.origin.read(location, from, &self.endpoints).map_err(invalid)
     }
 
     /// Sends one request and waits for the response's headers, in a span.
@@ -272,14 +248,9 @@ impl Http {
         request: Request<Body>,
         answer: Duration,
     ) -> Result<Response<Body>, RegistryError> {
-        let span = call.span(attempt);
+        let span = spans::exchange(&call.at, &call.url, attempt);
         let response = self.transmit(call, request, answer).instrument(span.clone()).await?;
-        if !span.is_disabled() {
-            span.record("status", response.status().as_u16());
-            if let Some(id) = request_id(response.headers()) {
-                span.record("request_id", display(SingleLine(id)));
-            }
-        }
+        spans::record(&span, &response);
         Ok(response)
     }
 
@@ -292,19 +263,19 @@ impl Http {
         let length =
             call.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let activity = UploadActivity::start(length.unwrap_or_default());
-        let request = request.map(|body| MonitoredBody { body, activity: activity.clone() }.boxed_unsync());
+        let request = request.map(|body| MonitoredBody::new(body, activity.clone()).boxed_unsync());
         let at = || call.at.clone();
         let sent: BoxFuture<'static, _> = Box::pin(self.transport.clone().oneshot(request));
         let response = tokio::select! {
             response = sent => {
-                response.map_err(|source| RegistryError::Transport { at: at(), source })?
+                response.map_err(|source| transport_error(at(), &call.url, source))?
             }
             idle = activity.wait_for_stall(self.idle, answer) => {
                 return Err(RegistryError::Stalled { at: at(), idle });
             }
         };
         let idle = self.idle;
-        Ok(response.map(|body| IdleTimeoutBody { body, idle, timer: None }.boxed_unsync()))
+        Ok(response.map(|body| IdleTimeoutBody::new(body, idle).boxed_unsync()))
     }
 
     /// Reads a whole body of at most `most` bytes. The total time is limited too, since a slow sender never triggers
@@ -393,11 +364,6 @@ impl Http {
     }
 }
 
-/// No data was received for this long.
-#[derive(Debug, thiserror::Error)]
-#[error("no data for {} s", .0.as_secs())]
-struct StallError(Duration);
-
 /// Whether the connection could not be established.
 pub(super) fn cannot_connect(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
     if error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect) {
@@ -412,126 +378,4 @@ pub(super) fn cannot_connect(error: &(dyn StdError + Send + Sync + 'static)) -> 
         cause = error.source();
     }
     false
-}
-
-/// The time without data, if the error is a stall.
-pub(super) fn stalled(error: BoxError) -> Result<Duration, BoxError> {
-    error.downcast::<StallError>().map(|stall| stall.0)
-}
-
-/// Monitors the sending of a request's body.
-#[derive(Clone)]
-struct UploadActivity(Arc<Mutex<ActivityState>>);
-
-#[derive(Clone, Copy)]
-struct ActivityState {
-    /// When the last frame was sent.
-    last: Instant,
-    /// The number of bytes still to be sent.
-    left: u64,
-    /// Whether the body has no data ready: that is not the registry's fault, and the source has its own timeout.
-    starved: bool,
-}
-
-impl UploadActivity {
-    fn start(left: u64) -> Self {
-        UploadActivity(Arc::new(Mutex::new(ActivityState { last: Instant::now(), left, starved: false })))
-    }
-
-    fn note(&self, change: impl FnOnce(&mut ActivityState)) {
-        let mut state = lock(&self.0);
-        state.last = Instant::now();
-        change(&mut state);
-    }
-
-    /// Completes when nothing was sent for `idle`, or there was no response for `answer` after the last byte; returns
-    /// which of the two.
-    async fn wait_for_stall(&self, idle: Duration, answer: Duration) -> Duration {
-        loop {
-            let state = *lock(&self.0);
-            let now = Instant::now();
-            let (since, limit) = match state {
-                ActivityState { starved: true, .. } => (now, idle),
-                ActivityState { left: 0, last, .. } => (last, answer),
-                ActivityState { last, .. } => (last, idle),
-            };
-            let end = bp_artifact::time::after(since, limit);
-            if end <= now {
-                return limit;
-            }
-            tokio::time::sleep_until(end).await;
-        }
-    }
-}
-
-/// A request body that reports its activity.
-struct MonitoredBody {
-    body: Body,
-    activity: UploadActivity,
-}
-
-impl http_body::Body for MonitoredBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.activity.note(|state| {
-            state.starved = polled.is_pending();
-            match &polled {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let consumed = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    state.left = state.left.saturating_sub(consumed);
-                }
-                Poll::Ready(None) => state.left = 0,
-                _ => {}
-            }
-        });
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A response body that fails when no data is received for too long. Time counts only while it is polled.
-struct IdleTimeoutBody {
-    body: Body,
-    idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl http_body::Body for IdleTimeoutBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.timer = None;
-            return Poll::Ready(frame);
-        }
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(StallError(idle).into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ::http::{Method, header};
-use bp_artifact::{Tag, error::Classified as _};
+use bp_artifact::{Tag, text::SingleLine};
 use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     content::{null_as_default, object},
-    retry::notify_observer,
+    retry::{Retries, Transient as _, notify_observer},
     store::RepositoryState,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Page<T> {
     /// Its size in bytes.
     size: usize,
     /// The request for the next page.
-    next: Option<Call>,
+    next: Result<Option<Call>, RegistryError>,
 }
 
 /// Iterates over the pages of a list, within limits, since all entries are held in memory.
@@ -41,16 +41,23 @@ pub(super) struct Pages {
     seen: HashSet<Url>,
     entries: usize,
     bytes: usize,
+    most: usize,
 }
 
 impl Pages {
-    const PAGES: usize = 10_000;
+    pub(super) const PAGES: usize = 10_000;
     const ENTRIES: usize = 1_000_000;
     const BYTES: usize = 64 << 20;
 
     /// The pages of the list that starts with this request.
     pub(super) fn from(first: Call) -> Self {
-        Pages { seen: HashSet::from([first.url().clone()]), next: Some(first), entries: 0, bytes: 0 }
+        let seen = HashSet::from([first.url().clone()]);
+        Pages { seen, next: Some(first), entries: 0, bytes: 0, most: Self::PAGES }
+    }
+
+    /// Reads at most this number of pages.
+    pub(super) fn at_most(self, most: usize) -> Self {
+        Pages { most, ..self }
     }
 
     /// The request for the next page.
@@ -61,19 +68,20 @@ impl Pages {
     /// Counts a page with this number of entries, and returns its content.
     pub(super) fn read<T>(&mut self, at: &Call, page: Page<T>, entries: usize) -> Result<T, RegistryError> {
         self.entries = self.entries.saturating_add(entries);
-        let next = page.next.as_ref().map_or(0, |next| next.url().as_str().len());
-        self.bytes = self.bytes.saturating_add(page.size).saturating_add(next);
-        let is_repeated = page.next.as_ref().is_some_and(|next| !self.seen.insert(next.url().clone()));
+        let next = page.next?;
+        let link = next.as_ref().map_or(0, |next| next.url().as_str().len());
+        self.bytes = self.bytes.saturating_add(page.size).saturating_add(link);
+        let is_repeated = next.as_ref().is_some_and(|next| !self.seen.insert(next.url().clone()));
         let limit = if is_repeated {
             "the Link to the next page repeats an earlier page".to_owned()
         } else if self.entries > Self::ENTRIES {
             format!("the list has more than {} entries", Self::ENTRIES)
         } else if self.bytes > Self::BYTES {
             format!("the list has more than {} bytes", Self::BYTES)
-        } else if self.seen.len() > Self::PAGES {
-            format!("the list has more than {} pages", Self::PAGES)
+        } else if self.seen.len() > self.most {
+            format!("the list has more than {} pages", self.most)
         } else {
-            self.next = page.next;
+            self.next = next;
             return Ok(page.list);
         };
         Err(RegistryError::Limit { at: at.at.clone(), limit })
@@ -92,17 +100,29 @@ impl RepositoryClient {
     /// # Cancel safety
     /// Reads only.
     pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
-        Ok(self.listed_tags().await?.unwrap_or_default())
+        match self.listed_tags(Pages::PAGES, list_retries).await {
+            Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
+            listed => Ok(listed?.unwrap_or_default()),
+        }
     }
 
-    /// All tags, or `None` if the repository does not exist.
-    pub(super) async fn listed_tags(&self) -> Result<Option<Vec<Tag>>, RegistryError> {
-        let mut pages = Pages::from(self.host.call(Method::GET, self.path("tags/list?n=1000")));
+    /// All tags, or `None` if the repository does not exist. A 404 response that does not say so is an error: the
+    /// registry may have no such list.
+    pub(super) async fn listed_tags(
+        &self,
+        most_pages: usize,
+        retries: impl Fn(&RegistryError) -> Retries,
+    ) -> Result<Option<Vec<Tag>>, RegistryError> {
+        let first = self.host.call(Method::GET, self.path("tags/list?n=1000"));
+        let mut pages = Pages::from(first).at_most(most_pages);
         let mut tags = Vec::new();
         while let Some(at) = pages.next() {
-            let page = match self.read_page::<Tags>(&self.pull, &at, "it is not a list of tags").await {
+            let page = match self
+                .read_page::<Tags>(&self.pull, &at, "it is not a list of tags", &retries)
+                .await
+            {
                 Ok(page) => page,
-                Err(RegistryError::NotFound { .. }) => return Ok(None),
+                Err(RegistryError::NotFound { errors, .. }) if errors.has("NAME_UNKNOWN") => return Ok(None),
                 Err(error) => return Err(error),
             };
             let entries = page.list.tags.len();
@@ -113,22 +133,23 @@ impl RepositoryClient {
         Ok(Some(tags))
     }
 
-    /// The state of the repository, from the first page of its tags.
-    pub(super) async fn state(&self) -> Result<RepositoryState, RegistryError> {
+    /// The state of the repository, from the first page of its tags. If they cannot be listed, everything is checked.
+    pub(super) async fn state(&self) -> RepositoryState {
         let call = self.host.call(Method::GET, self.path("tags/list?n=1"));
-        match self.read_page::<Tags>(&self.push, &call, "it is not a list of tags").await {
-            Ok(page) if page.list.tags.is_empty() => Ok(RepositoryState::Untagged),
-            Ok(_) => Ok(RepositoryState::Tagged),
-            Err(RegistryError::NotFound { .. }) => Ok(self.state_without_tags()),
-            // Permission to push does not imply permission to list.
-            Err(
-                RegistryError::Denied { .. }
-                | RegistryError::Unauthorized { .. }
-                | RegistryError::Refused { .. }
-                | RegistryError::Protocol { .. }
-                | RegistryError::Limit { .. },
-            ) => Ok(RepositoryState::Tagged),
-            Err(error) => Err(error),
+        match self
+            .read_page::<Tags>(&self.push, &call, "it is not a list of tags", optional_list_retries)
+            .await
+        {
+            Ok(page) if page.list.tags.is_empty() => RepositoryState::Untagged,
+            Ok(_) => RepositoryState::Tagged,
+            Err(RegistryError::NotFound { errors, .. }) if errors.has("NAME_UNKNOWN") => {
+                self.state_without_tags()
+            }
+            Err(error) => {
+                let error = SingleLine(&error);
+                tracing::debug!(%error, "failed to list a tag: checking all content");
+                RepositoryState::Tagged
+            }
         }
     }
 
@@ -149,6 +170,7 @@ impl RepositoryClient {
         scope: &Scope,
         page: &Call,
         malformed: &str,
+        retries: impl FnMut(&RegistryError) -> Retries,
     ) -> Result<Page<T>, RegistryError> {
         let unreadable = |_| RegistryError::Protocol { at: page.at.clone(), reason: malformed.to_owned() };
         let read = || async {
@@ -157,13 +179,11 @@ impl RepositoryClient {
             let body = self.client.0.http.collect(&page.at, body, MAX_ANSWER).await?;
             Ok((object(&body).map_err(unreadable)?, body.len(), parts.headers))
         };
-        let should_retry =
-            |error: &RegistryError| error.is_retryable() || matches!(error, RegistryError::Protocol { .. });
         let (list, size, headers) =
-            self.client.0.retry.run_when(should_retry, notify_observer(self.observer.as_ref()), read).await?;
+            self.client.0.retry.run_when(retries, notify_observer(self.observer.as_ref()), read).await?;
         let links = headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
         let next = links.filter_map(next_link).next().map(|link| self.next_page(page, link));
-        Ok(Page { list, size, next: next.transpose()? })
+        Ok(Page { list, size, next: next.transpose() })
     }
 
     /// The request for the next page. A list that continues at another host is rejected: the login is not sent there,
@@ -177,6 +197,22 @@ impl RepositoryClient {
         let elsewhere = format!("points to another host, {}", origin_of(&url));
         let next = page.clone().moved_to(url);
         if next.is_same_origin() { Ok(next) } else { Err(invalid(&elsewhere)) }
+    }
+}
+
+/// How often a list is requested again. It may have been corrupted in transfer.
+pub(super) fn list_retries(error: &RegistryError) -> Retries {
+    match error {
+        RegistryError::Protocol { .. } => Retries::AtMost(2),
+        error => error.retries(),
+    }
+}
+
+/// The same for a list that the copy can do without.
+pub(super) fn optional_list_retries(error: &RegistryError) -> Retries {
+    match list_retries(error) {
+        Retries::ByPolicy => Retries::AtMost(3),
+        limited => limited,
     }
 }
 

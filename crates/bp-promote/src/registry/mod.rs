@@ -2,6 +2,7 @@
 
 mod auth;
 mod blob;
+mod body;
 mod builder;
 mod challenge;
 mod client;
@@ -26,7 +27,9 @@ mod referrers;
 mod repository;
 mod resolver;
 mod session;
+mod spans;
 mod store;
+mod tls;
 mod upload;
 
 #[cfg(feature = "ecr")]
@@ -40,4 +43,5 @@ pub use self::{
     login::Login,
     repository::RepositoryClient,
     resolver::RegistryResolver,
+    tls::TlsProblem,
 };

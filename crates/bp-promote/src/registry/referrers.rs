@@ -1,6 +1,9 @@
 //! Referrers of a manifest, through the referrers API or the fallback tag, and cosign's tags.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use ::http::{HeaderName, Method};
 use bp_artifact::{Digest, Tag, media_type::OCI_INDEX};
@@ -8,23 +11,38 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{RegistryError, RepositoryClient, lists::Pages};
-use crate::content::{Descriptor, Manifest, Reference, null_as_default, object};
+use super::{
+    RegistryError, RepositoryClient,
+    lists::{Pages, list_retries, optional_list_retries},
+};
+use crate::{
+    content::{Descriptor, Manifest, Reference, null_as_default, object},
+    retry::{Retries, Transient as _},
+};
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 #[derive(Deserialize)]
 struct List {
-    #[serde(default, deserialize_with = "null_as_default")]
+    /// An index has this member. A registry without the API may respond with another object.
+    #[serde(deserialize_with = "null_as_default")]
     manifests: Vec<Descriptor>,
 }
 
+/// Why there is no list of the referrers API.
+enum Unlisted {
+    /// The API responded with something else than an index: its lists are not available.
+    NoIndex(RegistryError),
+    /// The list exists, but could not be read.
+    Failed(RegistryError),
+}
+
 impl RepositoryClient {
-    /// The manifests whose subject is `subject`, from the referrers API or, if the registry does not have it, from the
-    /// fallback tag.
+    /// The manifests whose subject is `subject`, from the referrers API. If its response is not an index, for whatever
+    /// reason, they are read from the fallback tag: the API is optional.
     ///
     /// # Errors
-    /// When the registry is unavailable, denies access, or returns something other than an index.
+    /// When the registry is unavailable, or the list is truncated, corrupted or too large.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:BatchGetImage`, `ecr:ListImages`.
@@ -32,39 +50,71 @@ impl RepositoryClient {
     /// # Cancel safety
     /// Reads only.
     pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        match self.host.has_referrers() {
-            Some(false) => self.fallback(subject).await,
-            _ => match self.listed(subject).await {
-                Err(RegistryError::NotFound { errors, .. }) if errors.has("NAME_UNKNOWN") => Ok(Vec::new()),
-                Err(RegistryError::NotFound { .. }) => {
-                    // A registry with the API never responds with 404: do not ask again.
-                    self.host.note_referrers(false);
-                    self.fallback(subject).await
-                }
-                other => other,
-            },
+        if self.host.has_referrers(&self.repository) == Some(false) {
+            return self.fallback(subject).await;
         }
+        let error = match self.listed(subject).await {
+            Ok(listed) => return Ok(listed),
+            Err(Unlisted::Failed(error)) => return Err(error),
+            Err(Unlisted::NoIndex(error)) => error,
+        };
+        match &error {
+            // Not an answer about the API, but about this manifest or a repository that does not exist.
+            RegistryError::NotFound { errors, .. }
+                if errors.has("MANIFEST_UNKNOWN") || errors.has("NAME_UNKNOWN") => {}
+            RegistryError::NotFound { .. } => self.host.note_referrers(&self.repository, false),
+            error => {
+                // Concurrent requests may have failed too.
+                if self.host.has_referrers(&self.repository) != Some(false) {
+                    let repository = &self.repository;
+                    self.warn(format!(
+                        "the referrers API of {repository} is not available, reading fallback tags: {error}"
+                    ));
+                }
+                self.host.note_referrers(&self.repository, false);
+            }
+        }
+        self.fallback(subject).await
     }
 
-    async fn listed(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let mut pages =
-            Pages::from(self.host.call(Method::GET, self.path(format_args!("referrers/{subject}"))));
-        let mut found = Vec::new();
+    async fn listed(&self, subject: &Digest) -> Result<Vec<Descriptor>, Unlisted> {
+        let first = self.host.call(Method::GET, self.path(format_args!("referrers/{subject}")));
+        let mut pages = Pages::from(first);
+        let (mut found, mut is_index) = (Vec::new(), false);
         while let Some(at) = pages.next() {
-            let page = self.read_page::<List>(&self.pull, &at, "it is not an index").await?;
-            self.host.note_referrers(true);
+            let failures = Failures::default();
+            let retries = failures.retries();
+            let page = self.read_page::<List>(&self.pull, &at, "it is not an index", retries).await;
+            let page = page.map_err(|error| match &error {
+                _ if is_index => Unlisted::Failed(error),
+                // Any other server error is transient.
+                RegistryError::Unavailable { status, .. }
+                    if *status != 501
+                        && (self.host.has_referrers(&self.repository) == Some(true)
+                            || !failures.are_permanent()) =>
+                {
+                    Unlisted::Failed(error)
+                }
+                RegistryError::NotFound { .. } => Unlisted::NoIndex(error),
+                _ if error.is_refusal() => Unlisted::NoIndex(error),
+                _ => Unlisted::Failed(error),
+            })?;
+            is_index = true;
+            self.host.note_referrers(&self.repository, true);
             let entries = page.list.manifests.len();
-            found.extend(pages.read(&at, page, entries)?.manifests);
+            found.extend(pages.read(&at, page, entries).map_err(Unlisted::Failed)?.manifests);
         }
         Ok(found)
     }
 
     async fn fallback(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
         let tag = fallback_tag(subject);
-        if self.known_tags().await?.as_ref().is_some_and(|known| !known.contains(&tag)) {
+        if self.known_tags().await.is_some_and(|known| !known.contains(&tag)) {
             return Ok(Vec::new());
         }
         match self.manifest(&Reference::Tag(tag)).await {
+            // Some registries resolve such a tag to the subject itself.
+            Ok(index) if index.digest == *subject => Ok(Vec::new()),
             // The tag may point to an image that has nothing to do with referrers.
             Ok(index) => Ok(index.links().map(|links| links.manifests).unwrap_or_default()),
             Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
@@ -86,7 +136,7 @@ impl RepositoryClient {
         let base = fallback_tag(subject);
         let names = ["sig", "att", "sbom"].map(|kind| format!("{base}.{kind}"));
         let tags = names.iter().filter_map(|name| name.parse::<Tag>().ok());
-        if let Some(known) = self.known_tags().await? {
+        if let Some(known) = self.known_tags().await {
             return Ok(tags.filter(|tag| known.contains(tag)).collect());
         }
         let mut found = Vec::new();
@@ -98,23 +148,47 @@ impl RepositoryClient {
         Ok(found)
     }
 
-    /// All tags, listed once for this client and its clones. `None` if they cannot be listed.
-    async fn known_tags(&self) -> Result<&Option<HashSet<Tag>>, RegistryError> {
+    /// All tags, listed once for this client and its clones. `None` if they cannot be listed, or are too many: then each
+    /// tag is requested separately.
+    async fn known_tags(&self) -> Option<&HashSet<Tag>> {
+        /// Listing more takes more requests than it saves.
+        const PAGES: usize = 10;
         let list = || async {
-            match self.tags().await {
-                Ok(tags) => Ok(Some(tags.into_iter().collect())),
-                // Request each tag separately instead.
+            match self.listed_tags(PAGES, optional_list_retries).await {
+                Ok(tags) => Some(tags.unwrap_or_default().into_iter().collect()),
+                // Permission to pull does not imply permission to list.
                 Err(
                     RegistryError::Denied { .. }
                     | RegistryError::Unauthorized { .. }
-                    | RegistryError::Refused { .. }
-                    | RegistryError::Protocol { .. }
+                    | RegistryError::NotFound { .. }
                     | RegistryError::Limit { .. },
-                ) => Ok(None),
-                Err(error) => Err(error),
+                ) => None,
+                Err(error) => {
+                    let repository = &self.repository;
+                    self.warn(format!(
+                        "the tags of {repository} cannot be listed, requesting each tag separately: {error}"
+                    ));
+                    None
+                }
             }
         };
-        self.known_tags.get_or_try_init(list).await
+        self.known_tags.get_or_init(list).await.as_ref()
+    }
+
+    /// Stores a manifest. If it refers to a subject, it is also listed as its referrer.
+    pub(super) async fn put_listed(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        if let Some(subject) = manifest.subject() {
+            // Before a tag makes it visible.
+            self.put_referrer(&subject, manifest).await?;
+            if matches!(reference, Reference::Digest(_)) {
+                return Ok(());
+            }
+        }
+        self.put_manifest(reference, manifest).await
     }
 
     /// Stores a manifest that refers to `subject`. If the registry does not maintain lists of referrers itself, the
@@ -132,7 +206,7 @@ impl RepositoryClient {
     pub async fn put_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<(), RegistryError> {
         let headers = self.put(&Reference::Digest(manifest.digest.clone()), manifest).await?;
         if headers.contains_key(OCI_SUBJECT) {
-            self.host.note_referrers(true);
+            self.host.note_referrers(&self.repository, true);
             return Ok(());
         }
         // Serialises read-modify-write of the list within this process.
@@ -140,13 +214,18 @@ impl RepositoryClient {
         let name = fallback_tag(subject);
         let tag = Reference::Tag(name.clone());
         let mut found = None;
-        let mut index: Map<String, Value> = match self.manifest(&tag).await {
-            Ok(list) => object(&found.insert(list).bytes).unwrap_or_default(),
-            Err(RegistryError::NotFound { .. }) => Map::from_iter([
+        let empty = || {
+            Map::from_iter([
                 ("schemaVersion".to_owned(), json!(2)),
                 ("mediaType".to_owned(), json!(OCI_INDEX)),
                 ("manifests".to_owned(), json!([])),
-            ]),
+            ])
+        };
+        let mut index: Map<String, Value> = match self.manifest(&tag).await {
+            // Some registries resolve such a tag to the subject itself.
+            Ok(list) if list.digest == *subject => empty(),
+            Ok(list) => object(&found.insert(list).bytes).unwrap_or_default(),
+            Err(RegistryError::NotFound { .. }) => empty(),
             Err(error) => return Err(error),
         };
         if let Some(list @ Value::Null) = index.get_mut("manifests") {
@@ -169,6 +248,40 @@ impl RepositoryClient {
         self.put_manifest(&tag, &list).await?;
         written.insert(list.digest);
         Ok(())
+    }
+}
+
+/// The failed attempts to read a list, to distinguish an API that is not available from transient server errors.
+#[derive(Default)]
+struct Failures {
+    attempts: AtomicU32,
+    /// How many of the last attempts failed with the same server error.
+    same: AtomicU32,
+}
+
+impl Failures {
+    /// So many attempts with the same server error in succession are not retried.
+    const MOST: u32 = 4;
+
+    fn retries(&self) -> impl FnMut(&RegistryError) -> Retries {
+        let mut last = None;
+        move |error| {
+            self.attempts.fetch_add(1, Ordering::Relaxed);
+            let RegistryError::Unavailable { status, .. } = error else {
+                last = None;
+                return list_retries(error);
+            };
+            let same = if last == Some(*status) { self.same.load(Ordering::Relaxed) + 1 } else { 1 };
+            last = Some(*status);
+            self.same.store(same, Ordering::Relaxed);
+            if same < Self::MOST { error.retries() } else { Retries::Never }
+        }
+    }
+
+    /// Whether the last attempts, or all of a few, failed with the same server error.
+    fn are_permanent(&self) -> bool {
+        let (same, attempts) = (self.same.load(Ordering::Relaxed), self.attempts.load(Ordering::Relaxed));
+        same >= Self::MOST || same >= Self::MOST - 1 && same == attempts
     }
 }
 

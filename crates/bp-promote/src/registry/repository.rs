@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use ::http::{HeaderMap, HeaderName, Method, Response, header};
-use bp_artifact::{Digest, ImageRef, Repository, Tag, error::Classified as _, resolve::ManifestError};
+use ::http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use bp_artifact::{Digest, ImageRef, Repository, Tag, resolve::ManifestError, text::SingleLine};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::sync::{Mutex, OnceCell};
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
-    retry::{Observer, notify_observer},
-    store::{ImageAt, RequestCounter, RunContext},
+    retry::{Observer, Retries, Transient as _, notify_observer},
+    store::{ImageAt, RequestCounter, RunContext, WarningObserver},
 };
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -42,6 +42,7 @@ pub struct RepositoryClient {
     /// Whether lists by other writers must not be changed.
     pub(super) keeps_lists: bool,
     pub(super) observer: Option<Observer>,
+    warnings: Option<WarningObserver>,
 }
 
 impl RegistryClient {
@@ -73,6 +74,7 @@ impl RepositoryClient {
             lists: Arc::default(),
             keeps_lists: false,
             observer: None,
+            warnings: None,
         }
     }
 
@@ -98,7 +100,16 @@ impl RepositoryClient {
             known_tags: Arc::default(),
             keeps_lists: run.keeps_tags(),
             observer: Some(Arc::clone(run.observer())),
+            warnings: Some(Arc::clone(run.warnings())),
             ..self.clone()
+        }
+    }
+
+    /// Reports that an optional feature of the registry is not available.
+    pub(super) fn warn(&self, message: String) {
+        match &self.warnings {
+            Some(observer) => observer(message),
+            None => tracing::warn!(reason = %SingleLine(&message), "optional registry feature not available"),
         }
     }
 
@@ -119,7 +130,8 @@ impl RepositoryClient {
         self.client.send(self.context(scope), call, expected).await
     }
 
-    /// The descriptor that `reference` currently points to, from a HEAD request. `None` if it does not exist.
+    /// The descriptor that `reference` currently points to, from a HEAD request. `None` if it does not exist. If the
+    /// registry rejects HEAD requests, the manifest is read.
     ///
     /// # Errors
     /// When the registry is unavailable, or denies access.
@@ -130,11 +142,17 @@ impl RepositoryClient {
     /// # Cancel safety
     /// Reads only.
     pub async fn head(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
+        if !self.host.answers_head() {
+            return self.head_by_reading(reference).await;
+        }
         let call = self.host.call(Method::HEAD, self.path(format_args!("manifests/{reference}")));
         let call = call.header(header::ACCEPT, &ACCEPT);
         let headers = match self.send(&self.pull, &call, &[200]).await {
             Ok(response) => response.headers().clone(),
             Err(RegistryError::NotFound { .. }) => return Ok(None),
+            Err(error) if error.is_refusal() => {
+                return self.head_by_reading(reference).await.inspect(|_| self.host.note_wrong_head());
+            }
             Err(error) => return Err(error),
         };
         let reported = text(&headers, CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
@@ -142,15 +160,32 @@ impl RepositoryClient {
             (Reference::Digest(asked), _) => asked.clone(),
             (Reference::Tag(_), Some(reported)) => reported,
             // The header is optional: without it, the manifest has to be read.
-            (Reference::Tag(_), None) => match self.manifest(reference).await {
-                Ok(manifest) => return Ok(Some(manifest.descriptor())),
-                Err(RegistryError::NotFound { .. }) => return Ok(None),
-                Err(error) => return Err(error),
-            },
+            (Reference::Tag(_), None) => return self.head_by_reading(reference).await,
         };
         let media_type = text(&headers, header::CONTENT_TYPE).unwrap_or_default();
         let size = text(&headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         Ok(Some(Descriptor::of(media_type, digest, size.unwrap_or_default())))
+    }
+
+    /// As [`head`](Self::head), but reads the manifest: HEAD requests are answered with 404 by some registries that have
+    /// it.
+    pub(super) async fn confirm_head(
+        &self,
+        reference: &Reference,
+    ) -> Result<Option<Descriptor>, RegistryError> {
+        let found = self.head_by_reading(reference).await?;
+        if found.is_some() {
+            self.host.note_wrong_head();
+        }
+        Ok(found)
+    }
+
+    async fn head_by_reading(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
+        match self.manifest(reference).await {
+            Ok(manifest) => Ok(Some(manifest.descriptor())),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the manifest or index that `reference` points to, and hashes its bytes.
@@ -223,13 +258,15 @@ impl RepositoryClient {
         manifest: &Manifest,
     ) -> Result<HeaderMap, RegistryError> {
         // A registry may take some time to see blobs that were just uploaded.
-        let should_retry = |error: &RegistryError| error.is_retryable() || error.is_missing_content();
-        self.put_while(should_retry, reference, manifest).await
+        let retries = |error: &RegistryError| {
+            if error.is_missing_content() { Retries::ByPolicy } else { error.retries() }
+        };
+        self.put_while(retries, reference, manifest).await
     }
 
     async fn put_while(
         &self,
-        should_retry: impl Fn(&RegistryError) -> bool,
+        retries: impl Fn(&RegistryError) -> Retries,
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<HeaderMap, RegistryError> {
@@ -237,23 +274,26 @@ impl RepositoryClient {
         let call = call.header(header::CONTENT_TYPE, &manifest.media_type);
         let put = || {
             let bytes = manifest.bytes.clone();
-            self.client.attempt(self.context(&self.push), &call, bytes, &[200, 201, 202])
+            self.client.attempt(self.context(&self.push), &call, bytes, STORED)
         };
         let response =
-            self.client.0.retry.run_when(should_retry, notify_observer(self.observer.as_ref()), put).await?;
-        let reported =
-            text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
-        match reported {
-            Some(reported)
-                if reported.algorithm() == manifest.digest.algorithm() && reported != manifest.digest =>
-            {
-                Err(RegistryError::Corrupt {
-                    at: call.at,
-                    expected: manifest.digest.clone(),
-                    found: reported,
-                })
+            self.client.0.retry.run_when(retries, notify_observer(self.observer.as_ref()), put).await?;
+        let is_reported = check_reported(&call, response.headers(), &manifest.digest)?;
+        // Another status than 201 does not say that it is stored.
+        if response.status() != StatusCode::CREATED && !is_reported {
+            let by_digest = Reference::Digest(manifest.digest.clone());
+            if self.confirm_stored(&by_digest).await?.is_none() {
+                return Err(not_stored(&call, response.status()));
             }
-            _ => Ok(response.headers().clone()),
+        }
+        Ok(response.headers().clone())
+    }
+
+    /// What a reference points to after it was stored.
+    async fn confirm_stored(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
+        match self.head(reference).await? {
+            Some(found) => Ok(Some(found)),
+            None => self.head_by_reading(reference).await,
         }
     }
 
@@ -263,12 +303,13 @@ impl RepositoryClient {
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<bool, RegistryError> {
-        if !self.host.validates_references {
+        // A referrer may have to be listed first.
+        if !self.host.validates_references || manifest.subject().is_some() {
             return Ok(false);
         }
-        match self.put_while(RegistryError::is_retryable, reference, manifest).await {
+        match self.put_while(RegistryError::retries, reference, manifest).await {
             Ok(_) => Ok(true),
-            Err(error) if error.is_immutable_tag() => Err(error),
+            Err(error) if error.is_conflict() => Err(error),
             // Content is missing, or there is another reason: the regular push will report that one.
             Err(RegistryError::Refused { .. } | RegistryError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -280,6 +321,30 @@ impl fmt::Debug for RepositoryClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RepositoryClient").field("repository", &self.repository).finish_non_exhaustive()
     }
+}
+
+/// The statuses of a successful push. Only 201 says that the content is stored.
+pub(super) const STORED: &[u16] = &[200, 201, 202, 204];
+
+/// Compares the digest that the registry reports for pushed content; returns whether it reports one.
+pub(super) fn check_reported(
+    call: &Call,
+    headers: &HeaderMap,
+    expected: &Digest,
+) -> Result<bool, RegistryError> {
+    let reported = text(headers, CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
+    match reported.filter(|reported| reported.algorithm() == expected.algorithm()) {
+        Some(found) if found != *expected => {
+            Err(RegistryError::Corrupt { at: call.at.clone(), expected: expected.clone(), found })
+        }
+        reported => Ok(reported.is_some()),
+    }
+}
+
+/// The error for content that does not exist after a push that seemed to succeed.
+pub(super) fn not_stored(call: &Call, status: StatusCode) -> RegistryError {
+    let reason = format!("status {}, but the content does not exist afterwards", status.as_u16());
+    RegistryError::Protocol { at: call.at.clone(), reason }
 }
 
 /// The age of a response that a cache sent without revalidation (RFC 9111, section 5.1).

@@ -1,19 +1,25 @@
-//! Resumable uploads: with a journal, an upload continues after an error or after the process was killed.
+//! Uploads in several requests: with a journal, an upload continues after an error or after the process was killed;
+//! and a registry or a proxy may limit the size of a request.
+
+use std::sync::Arc;
 
 use ::http::{Method, header};
-use bp_artifact::error::Classified as _;
-use bytes::Buf as _;
-use futures_core::future::BoxFuture;
-use futures_util::StreamExt as _;
+use bytes::{Buf as _, Bytes};
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::Mutex;
 use url::Url;
 
 use super::{
-    RegistryError, RepositoryClient, error::RequestLine, http::Call, repository::text, upload::with_digest,
+    RegistryError, RepositoryClient,
+    error::RequestLine,
+    http::Call,
+    repository::{STORED, text},
+    upload::{UploadSession, failed, least_chunk, with_digest},
 };
 use crate::{
     content::Descriptor,
     journal::{Journal, Upload},
-    store::{BlobStream, PutError, StoreError, Stored},
+    store::{BlobStream, PutError, Stored},
 };
 
 impl RepositoryClient {
@@ -24,72 +30,70 @@ impl RepositoryClient {
         (journal.is_large(blob.size) && self.repository.registry().ecr().is_none()).then_some(journal)
     }
 
-    /// Stores a blob: uploads the part that the registry does not have yet, and completes the upload.
-    pub(super) async fn put_resumable(
+    /// The upload that the journal has recorded, if the registry still has it; otherwise a new one.
+    pub(super) async fn resume_session(
         &self,
         blob: &Descriptor,
         journal: &Journal,
-        source: BoxFuture<'_, Result<BlobStream, StoreError>>,
-    ) -> Result<Stored, PutError> {
-        let repository = self.repository.to_string();
-        let done = self.resume_upload(blob, journal, &repository, source).await;
-        match &done {
-            // After a transient error the next attempt resumes the upload; a rejected upload cannot be resumed.
-            Err(PutError::Source(_)) => {}
-            Err(PutError::Destination(error)) if error.is_retryable() => {}
-            _ => journal.close_upload(&repository, &blob.digest),
+    ) -> Result<Option<UploadSession>, RegistryError> {
+        if let Some(Upload { location, .. }) = journal.upload(&self.repository.to_string(), &blob.digest)
+            && let Some(session) = self.upload_status(&location).await
+            && session.has <= blob.size
+        {
+            return Ok(Some(session));
         }
-        done
+        self.open_session(blob, None).await
     }
 
-    async fn resume_upload(
+    /// Sends the part of the blob that the registry does not have yet, in one request or in several of the size that the
+    /// registry accepts, and completes the upload.
+    pub(super) async fn send_session(
         &self,
         blob: &Descriptor,
-        journal: &Journal,
-        repository: &str,
-        source: BoxFuture<'_, Result<BlobStream, StoreError>>,
+        session: UploadSession,
+        stream: BlobStream,
+        journal: Option<&Journal>,
     ) -> Result<Stored, PutError> {
-        let failed = |error| PutError::Destination(StoreError::Registry(error));
-        let open = async {
-            if let Some(Upload { location, .. }) = journal.upload(repository, &blob.digest)
-                && let Some((url, has)) = self.upload_status(&location).await
-                && has <= blob.size
-            {
-                return Ok((url, has));
-            }
-            let url = self.open_session(blob, None).await.map_err(failed)?;
-            Ok((url.ok_or_else(|| failed(self.no_mount()))?, 0))
-        };
-        let opened = async { source.await.map_err(PutError::Source) };
-        let ((mut url, has), stream) = tokio::try_join!(open, opened)?;
+        let UploadSession { mut url, least, mut has } = session;
         let note = |url: &Url, offset| {
             let upload = Upload { location: url.to_string(), offset };
-            journal.open_upload(repository, &blob.digest, upload);
+            if let Some(journal) = journal {
+                journal.open_upload(&self.repository.to_string(), &blob.digest, upload);
+            }
         };
         note(&url, has);
-        if has < blob.size {
-            let mut call = self.upload_call(Method::PATCH, url);
-            call = call.header(header::CONTENT_LENGTH, &(blob.size - has).to_string());
-            if has > 0 {
-                call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", blob.size - 1));
+        let pieces = Pieces::of(skip(stream, has));
+        while has < blob.size {
+            let size = self.host.chunk().unwrap_or(u64::MAX).min(blob.size - has);
+            let mut call = self.upload_call(Method::PATCH, url.clone());
+            call = call.header(header::CONTENT_LENGTH, &size.to_string());
+            if has > 0 || size < blob.size {
+                call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", has + size - 1));
             }
             // Amazon ECR, possibly behind another host name, responds with 201.
-            let response = self.send_stream(&call, skip(stream, has), &[201, 202]).await?;
-            url = self.client.0.http.target(&call, &response).map_err(failed)?;
-            note(&url, blob.size);
+            // The last request reads to the end of the stream.
+            let part = if size < blob.size - has { size } else { u64::MAX };
+            let sent = self.send_stream(&call, pieces.take(part), STORED).await;
+            let response = sent.map_err(|error| self.in_chunks(error, size, least))?;
+            if response.headers().contains_key(header::LOCATION) {
+                url = self.client.0.http.target(&call, &response).map_err(failed)?;
+            }
+            has += size;
+            note(&url, has);
         }
         let call = self.upload_call(Method::PUT, with_digest(url, blob)).header(header::CONTENT_LENGTH, "0");
-        self.send(&self.push, &call, &[201]).await.map_err(failed)?;
-        Ok(Stored::Uploaded)
+        let response = self.send(&self.push, &call, STORED).await.map_err(failed)?;
+        self.check_stored(&call, blob, response).await.map_err(failed)
     }
 
-    /// The current URL of an open upload, and the number of bytes that the registry has. `None` if it no longer exists.
-    async fn upload_status(&self, location: &str) -> Option<(Url, u64)> {
+    /// An open upload, with the number of bytes that the registry has. `None` if it no longer exists.
+    async fn upload_status(&self, location: &str) -> Option<UploadSession> {
         let url = Url::parse(location).ok().filter(|url| self.host.origin.admits(url))?;
         let call = self.upload_call(Method::GET, url);
         let response = self.send(&self.push, &call, &[204]).await.ok()?;
         let has = has_bytes(&text(response.headers(), header::RANGE)?)?;
-        Some((self.client.0.http.target(&call, &response).unwrap_or_else(|_| call.url().clone()), has))
+        let url = self.client.0.http.target(&call, &response).unwrap_or_else(|_| call.url().clone());
+        Some(UploadSession { url, least: least_chunk(response.headers()), has })
     }
 
     /// A request to an open upload. Its URL may be a secret, so the request line omits it.
@@ -98,11 +102,6 @@ impl RepositoryClient {
         let at = RequestLine { method, registry, path: self.path("blobs/uploads/…") };
         let call = Call::new(at, url, self.host.origin.clone());
         call.header(header::CONTENT_TYPE, "application/octet-stream")
-    }
-
-    fn no_mount(&self) -> RegistryError {
-        let at = self.host.call(Method::POST, self.path("blobs/uploads/")).at;
-        RegistryError::Protocol { at, reason: "it mounted a blob instead of starting an upload".to_owned() }
     }
 }
 
@@ -115,6 +114,46 @@ pub(super) fn has_bytes(range: &str) -> Option<u64> {
         (0, last) => last.checked_add(1),
         // An upload that does not start at 0 cannot be resumed.
         _ => None,
+    }
+}
+
+/// A blob that is sent in several requests.
+#[derive(Clone)]
+struct Pieces(Arc<Mutex<Remaining>>);
+
+/// The part of a blob that was not sent yet.
+struct Remaining {
+    stream: BlobStream,
+    /// The rest of a piece that was longer than the request.
+    rest: Bytes,
+}
+
+impl Pieces {
+    fn of(stream: BlobStream) -> Self {
+        Pieces(Arc::new(Mutex::new(Remaining { stream, rest: Bytes::new() })))
+    }
+
+    /// The next `size` bytes.
+    fn take(&self, size: u64) -> BlobStream {
+        Box::pin(stream::try_unfold((self.clone(), size), |(pieces, left)| async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let mut remaining = pieces.0.lock().await;
+            let mut piece = std::mem::take(&mut remaining.rest);
+            if piece.is_empty() {
+                match remaining.stream.next().await {
+                    Some(next) => piece = next?,
+                    None => return Ok(None),
+                }
+            }
+            if piece.len() as u64 > left {
+                remaining.rest = piece.split_off(left as usize);
+            }
+            drop(remaining);
+            let left = left - piece.len() as u64;
+            Ok(Some((piece, (pieces, left))))
+        }))
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use bp_artifact::{Digest, Repository, Tag};
 use futures_core::future::BoxFuture;
 
-use super::repository::RepositoryClient;
+use super::{
+    lists::{Pages, optional_list_retries},
+    repository::RepositoryClient,
+};
 use crate::{
     content::{Descriptor, Manifest, Reference},
     store::{
@@ -35,6 +38,10 @@ impl Source for RepositoryClient {
         Box::pin(async move { Ok(self.unhashed_blob(blob).await?) })
     }
 
+    fn blob_size<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async move { Ok(self.size_of_blob(digest).await?) })
+    }
+
     fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
         Box::pin(async move { Ok(self.referrers(subject).await?) })
     }
@@ -61,6 +68,13 @@ impl Destination for RepositoryClient {
         Box::pin(async move { Ok(self.head(reference).await?) })
     }
 
+    fn confirm<'a>(
+        &'a self,
+        reference: &'a Reference,
+    ) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
+        Box::pin(async move { Ok(self.confirm_head(reference).await?) })
+    }
+
     fn stored_manifest<'a>(
         &'a self,
         digest: &'a Digest,
@@ -74,12 +88,13 @@ impl Destination for RepositoryClient {
     }
 
     fn state(&self) -> BoxFuture<'_, Result<RepositoryState, StoreError>> {
-        Box::pin(async move { Ok(self.state().await?) })
+        Box::pin(async move { Ok(self.state().await) })
     }
 
     fn tags(&self) -> BoxFuture<'_, Result<TagList, StoreError>> {
         Box::pin(async move {
-            Ok(match (self.listed_tags().await?, self.state_without_tags()) {
+            let listed = self.listed_tags(Pages::PAGES, optional_list_retries).await?;
+            Ok(match (listed, self.state_without_tags()) {
                 (Some(tags), _) => TagList::Tags(tags.into_iter().collect()),
                 (None, RepositoryState::Empty) => TagList::NoRepository,
                 (None, RepositoryState::Untagged | RepositoryState::Tagged) => TagList::Tags(HashSet::new()),
@@ -109,7 +124,7 @@ impl Destination for RepositoryClient {
     }
 
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.put_manifest(&manifest.digest.clone().into(), manifest).await?) })
+        Box::pin(async move { Ok(self.put_listed(&manifest.digest.clone().into(), manifest).await?) })
     }
 
     fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
@@ -129,7 +144,7 @@ impl Destination for RepositoryClient {
         reference: &'a Reference,
         manifest: &'a Manifest,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.put_manifest(reference, manifest).await?) })
+        Box::pin(async move { Ok(self.put_listed(reference, manifest).await?) })
     }
 
     fn begin(&mut self, run: &RunContext) {

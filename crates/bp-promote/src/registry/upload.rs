@@ -1,9 +1,9 @@
-//! Uploading blobs: in one streamed request, or by a mount.
+//! Uploading blobs: in one streamed request, in several if a registry or proxy rejects that, or by a mount.
 
 use std::sync::{Arc, Mutex};
 
-use ::http::{Method, Response, header};
-use bp_artifact::{Repository, sync::lock};
+use ::http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use bp_artifact::{Repository, error::Classified as _, sync::lock};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 use http_body::Frame;
@@ -15,9 +15,11 @@ use super::{
     RegistryError, RepositoryClient,
     auth::Scope,
     http::{Body, Call},
+    repository::{STORED, check_reported, not_stored, text},
 };
 use crate::{
     content::Descriptor,
+    journal::Journal,
     store::{BlobStream, PutError, StoreError, Stored},
 };
 
@@ -45,10 +47,26 @@ impl RepositoryClient {
         if let (None, Some(ecr)) = (mount, self.parts_for(blob)) {
             return self.put_in_parts(blob, ecr, source).await;
         }
-        if let (None, Some(journal)) = (mount, self.journal_for(blob)) {
-            return self.put_resumable(blob, journal, source).await;
+        let journal = if mount.is_none() { self.journal_for(blob) } else { None };
+        let done = self.upload(blob, mount, journal, source).await;
+        if let Some(journal) = journal {
+            match &done {
+                // After a transient error the next attempt resumes the upload; a rejected upload cannot be resumed.
+                Err(PutError::Source(_)) => {}
+                Err(PutError::Destination(error)) if error.is_retryable() => {}
+                _ => journal.close_upload(&self.repository.to_string(), &blob.digest),
+            }
         }
-        let failed = |error| PutError::Destination(StoreError::Registry(error));
+        done
+    }
+
+    async fn upload(
+        &self,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+        journal: Option<&Journal>,
+        source: BoxFuture<'_, Result<BlobStream, StoreError>>,
+    ) -> Result<Stored, PutError> {
         let (session, stream) = match mount {
             Some(_) => match self.open_session(blob, mount).await.map_err(failed)? {
                 None => return Ok(Stored::Mounted),
@@ -56,15 +74,64 @@ impl RepositoryClient {
             },
             // Open the source and the upload concurrently.
             None => {
-                let session = async { self.open_session(blob, None).await.map_err(failed) };
+                let session = async {
+                    match journal {
+                        Some(journal) => self.resume_session(blob, journal).await.map_err(failed),
+                        None => self.open_session(blob, None).await.map_err(failed),
+                    }
+                };
                 let opened = async { source.await.map_err(PutError::Source) };
                 tokio::try_join!(session, opened)?
             }
         };
-        let Some(url) = session else { return Ok(Stored::Mounted) };
-        let call = self.upload_call(Method::PUT, with_digest(url, blob));
+        let Some(session) = session else { return Ok(Stored::Mounted) };
+        if journal.is_some() || self.host.chunk().is_some() {
+            return self.send_session(blob, session, stream, journal).await;
+        }
+        let call = self.upload_call(Method::PUT, with_digest(session.url, blob));
         let call = call.header(header::CONTENT_LENGTH, &blob.size.to_string());
-        self.send_stream(&call, stream, &[201]).await.map(|_| Stored::Uploaded)
+        let sent = self.send_stream(&call, stream, STORED).await;
+        let response = sent.map_err(|error| self.in_chunks(error, blob.size, session.least))?;
+        self.check_stored(&call, blob, response).await.map_err(failed)
+    }
+
+    /// Checks the response to the last request of an upload.
+    pub(super) async fn check_stored(
+        &self,
+        call: &Call,
+        blob: &Descriptor,
+        response: Response<Body>,
+    ) -> Result<Stored, RegistryError> {
+        let is_reported = check_reported(call, response.headers(), &blob.digest)?;
+        let status = response.status();
+        // The body is not needed, and would be held during the check.
+        drop(response);
+        let is_stored = status == StatusCode::CREATED || is_reported;
+        if is_stored || self.has_blob(&blob.digest).await? {
+            Ok(Stored::Uploaded)
+        } else {
+            Err(not_stored(call, status))
+        }
+    }
+
+    /// After a request of `sent` bytes was rejected because of its size or its body, the next attempt is sent in smaller
+    /// requests, of at least `least` bytes.
+    pub(super) fn in_chunks(&self, error: PutError, sent: u64, least: u64) -> PutError {
+        match error {
+            PutError::Destination(StoreError::Registry(RegistryError::Refused {
+                at,
+                status: status @ (405 | 413),
+                errors,
+            })) => {
+                let chunk = match (status, &at.method) {
+                    (405, &Method::PUT) => Some(self.host.require_chunks(least)),
+                    (405, _) => None,
+                    _ => self.host.reduce_chunk(sent, least),
+                };
+                failed(RegistryError::TooLarge { at, status, errors, chunk })
+            }
+            error => error,
+        }
     }
 
     /// Sends the bytes of a blob.
@@ -81,17 +148,17 @@ impl RepositoryClient {
         let broken = lock(&broken).take();
         match (sent, broken) {
             (_, Some(error)) => Err(PutError::Source(error)),
-            (Err(error), None) => Err(PutError::Destination(StoreError::Registry(error))),
+            (Err(error), None) => Err(failed(error)),
             (Ok(response), None) => Ok(response),
         }
     }
 
-    /// The URL to upload the blob to, or `None` if the registry mounted it.
+    /// A new upload of the blob, or `None` if the registry mounted it.
     pub(super) async fn open_session(
         &self,
         blob: &Descriptor,
         mount: Option<&Repository>,
-    ) -> Result<Option<Url>, RegistryError> {
+    ) -> Result<Option<UploadSession>, RegistryError> {
         let mut path = self.path("blobs/uploads/");
         let mut scope = self.push.clone();
         if let Some(from) = mount {
@@ -100,19 +167,40 @@ impl RepositoryClient {
             scope = scope.and(&Scope::pull(from));
         }
         let call = self.host.call(Method::POST, path).header(header::CONTENT_LENGTH, "0");
-        let response = match self.send(&scope, &call, &[201, 202]).await {
+        let response = match self.send(&scope, &call, STORED).await {
             Ok(response) => response,
             // If the mount is refused, upload instead.
-            Err(error) if mount.is_some() && !bp_artifact::error::Classified::is_retryable(&error) => {
+            Err(error) if mount.is_some() && !error.is_retryable() => {
                 return Box::pin(self.open_session(blob, None)).await;
             }
             Err(error) => return Err(error),
         };
-        if response.status() == ::http::StatusCode::CREATED && mount.is_some() {
+        if response.status() == StatusCode::CREATED && mount.is_some() {
+            check_reported(&call, response.headers(), &blob.digest)?;
             return Ok(None);
         }
-        self.client.0.http.target(&call, &response).map(Some)
+        let url = self.client.0.http.target(&call, &response)?;
+        Ok(Some(UploadSession { url, least: least_chunk(response.headers()), has: 0 }))
     }
+}
+
+/// An upload in progress.
+pub(super) struct UploadSession {
+    pub(super) url: Url,
+    /// The minimum size of the requests, except the last one.
+    pub(super) least: u64,
+    /// The number of bytes that the registry has.
+    pub(super) has: u64,
+}
+
+/// The minimum size of the requests of an upload that the registry requires.
+pub(super) fn least_chunk(headers: &HeaderMap) -> u64 {
+    const LEAST: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+    text(headers, LEAST).and_then(|least| least.parse().ok()).unwrap_or_default()
+}
+
+pub(super) fn failed(error: RegistryError) -> PutError {
+    PutError::Destination(StoreError::Registry(error))
 }
 
 /// The URL that completes an upload. The existing query of the Location is kept unchanged.

@@ -49,6 +49,18 @@ async fn limits_the_time_of_slow_responses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn limits_the_time_of_slow_blobs() {
+    let blob = Descriptor::of("a/b", Digest::sha256("blob"), 1 << 20);
+    let (client, log) = client(move |_| Response::new(trickle("b")));
+    let start = Instant::now();
+    let stream = of(&client, SRC).blob(&blob).await.unwrap();
+    let error = stream.try_collect::<Vec<Bytes>>().await.unwrap_err();
+    assert!(error.to_string().contains("too slow: 20 bytes in 60 s"), "{error}");
+    assert!(error.is_retryable() && log.count() == 1);
+    assert!(start.elapsed() < Duration::from_secs(70), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn bounds_retry_after_delays() {
     for after in
         ["18446744073709551615", "99999999999999999999999", "-1", "1e9", "Fri, 31 Dec 9999 23:59:59 GMT"]

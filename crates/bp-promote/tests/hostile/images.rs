@@ -54,7 +54,9 @@ async fn sums_of_sizes_saturate() {
 
 #[tokio::test(start_paused = true)]
 async fn rejects_a_blob_whose_size_differs_from_its_descriptor() {
-    for size in [3, 5, 1_000_000_000_000_000_u64] {
+    for (size, has_length) in
+        [(3, true), (5, true), (1_000_000_000_000_000_u64, true), (3, false), (1, false)]
+    {
         let mut store = ContentStore::default();
         let blob = store.put("a/b", "blob");
         let layer = json!({ "mediaType": "a/b", "digest": blob, "size": size });
@@ -62,13 +64,13 @@ async fn rejects_a_blob_whose_size_differs_from_its_descriptor() {
         store.tag("v1", &digest);
         let (client, log) = client(move |seen| {
             let mut answer = store.serve(seen);
-            if seen.path.contains("/blobs/") {
+            if seen.path.contains("/blobs/") && has_length {
                 answer.headers_mut().insert("content-length", 4.into());
             }
             answer
         });
         let error = promote(&client).await.unwrap_err();
-        assert!(matches!(error, CopyError::Source { .. }), "{error:?}");
+        assert!(matches!(error, CopyError::Source { .. }), "{size} {error:?}");
         let error = error_chain(&error);
         assert!(error.contains(&format!("{size} bytes")) && error.contains('4'), "{error}");
         let reads =
@@ -161,7 +163,8 @@ async fn rejects_endless_referrers() {
             Some((_, subject)) => {
                 let many: Vec<Value> = (0..100)
                     .map(|n| {
-                        let text = json!({ "mediaType": MANIFEST, "layers": [], "of": [subject, n] });
+                        let text = json!({ "mediaType": MANIFEST, "layers": [], "of": n,
+                            "subject": { "mediaType": MANIFEST, "digest": subject, "size": 1 } });
                         link(&store.put(MANIFEST, text.to_string()), MANIFEST)
                     })
                     .collect();

@@ -138,6 +138,36 @@ async fn rejects_list_pages_at_another_host() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn follows_the_redirect_of_an_upload_start() {
+    for (target, session) in [
+        ("https://uploads.example.net/start/", "https://uploads.example.net/start/1"),
+        ("/v2/shop/web/other/uploads/", "https://registry.example.com/v2/shop/web/other/uploads/1"),
+    ] {
+        let (transport, log) = network(move |seen| {
+            let own = seen.origin() == "https://registry.example.com:443";
+            match (seen.method.as_str(), seen.path.ends_with("/blobs/uploads/")) {
+                _ if own && seen.authorization.is_none() => basic(seen).unwrap(),
+                ("POST", true) => redirect(target),
+                // Relative to the URL that responds.
+                ("POST", false) => answer(202, &[("location", "1")], ""),
+                ("PUT", _) => answer(201, &[], ""),
+                _ => missing(),
+            }
+        });
+        let client = builder(transport).credentials(login()).build().unwrap();
+        let blob = Descriptor::of("a/b", Digest::sha256("blob"), 4);
+        let bytes = || -> BlobStream { Box::pin(stream::once(async { Ok(Bytes::from("blob")) })) };
+        let source: Pin<Box<_>> = Box::pin(async { Ok(bytes()) });
+        repository(&client).put_blob(&blob, None, source).await.unwrap();
+        let put = log.all().pop().unwrap();
+        assert_eq!(format!("https://{}{}", put.authority.trim_end_matches(":443"), put.path), session);
+        for seen in log.to("uploads.example.net") {
+            assert!(!seen.contains_secret(PASSWORD) && seen.authorization.is_none(), "{seen:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn sends_no_login_to_an_upload_at_another_host() {
     for (location, is_own) in [
         ("https://uploads.example.net/u/1?state=x", false),

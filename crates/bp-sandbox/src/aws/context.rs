@@ -53,7 +53,8 @@ impl Context {
         let (status, code) = match call.protocol {
             Protocol::Json => (400, "AccessDeniedException"),
             Protocol::Rest => (403, "AccessDeniedException"),
-            Protocol::Cbor | Protocol::Query => (403, "AccessDenied"),
+            Protocol::Cbor | Protocol::Query | Protocol::RestXml | Protocol::S3 => (403, "AccessDenied"),
+            Protocol::Ec2 => (403, "UnauthorizedOperation"),
         };
         Err(ApiError::new(status, code, message))
     }

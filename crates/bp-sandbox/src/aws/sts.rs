@@ -9,6 +9,9 @@ use super::{
 };
 use crate::body::Body;
 
+/// The maximum length of a session's name.
+const SESSION_NAME: usize = 64;
+
 pub(super) fn call(context: &Context, call: &Call) -> Response<Body> {
     match call.operation.as_str() {
         "GetCallerIdentity" => {
@@ -33,16 +36,23 @@ fn assume_role(context: &Context, call: &Call) -> Response<Body> {
     let (role, session) = (call.text("RoleArn"), call.text("RoleSessionName"));
     // arn:<partition>:iam::<account>:role/<path and name>
     let parts: Vec<&str> = role.splitn(6, ':').collect();
-    let (account, name) = match parts.as_slice() {
-        ["arn", _, "iam", "", account, resource] => match resource.strip_prefix("role/") {
+    let (partition, account, name) = match parts.as_slice() {
+        ["arn", partition, "iam", "", account, resource] => match resource.strip_prefix("role/") {
             // The ARN of a session does not contain the role's path.
-            Some(path) => ((*account).to_owned(), path.rsplit('/').next().unwrap_or(path)),
+            Some(path) => (partition, (*account).to_owned(), path.rsplit('/').next().unwrap_or(path)),
             None => return invalid(role),
         },
         _ => return invalid(role),
     };
+    if session.len() > SESSION_NAME {
+        let message = format!(
+            "1 validation error detected: Value '{session}' at 'roleSessionName' failed to satisfy constraint: Member must \
+             have length less than or equal to {SESSION_NAME}"
+        );
+        return ApiError::new(400, "ValidationError", message).response(Protocol::Query);
+    }
     let key = format!("ASIA{:016X}", fastrand::u64(..));
-    let arn = format!("arn:aws:sts::{account}:assumed-role/{name}/{session}");
+    let arn = format!("arn:{partition}:sts::{account}:assumed-role/{name}/{session}");
     context.identities.assign(&key, Identity { account, arn: arn.clone() });
     let seconds = call.text("DurationSeconds").parse().unwrap_or(3600);
     let expiration = context.clock.now() + std::time::Duration::from_secs(seconds);

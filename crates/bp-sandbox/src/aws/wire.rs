@@ -1,5 +1,6 @@
 //! Wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS), Query (STS, IAM, Elastic Load Balancing) and Smithy
-//! RPC v2 with CBOR (CloudWatch).
+//! RPC v2 with CBOR (CloudWatch). Requests to other services are rejected in their protocol, so that every client can
+//! read the error.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,12 @@ pub(crate) enum Protocol {
     Rest,
     /// Query: the operation in the form field `Action`, responses in XML.
     Query,
+    /// The Query protocol of EC2, whose errors have another envelope.
+    Ec2,
+    /// REST-XML (CloudFront, Route 53): method and path, errors in the envelope of Query.
+    RestXml,
+    /// REST-XML of S3, whose errors have no envelope.
+    S3,
 }
 
 /// One API call.
@@ -51,7 +58,9 @@ impl Call {
             |scope| (scope.access_key_id, scope.region),
         );
         let input = match protocol {
-            Protocol::Query => json!(fields(parts, body)),
+            Protocol::Query | Protocol::Ec2 => json!(fields(parts, body)),
+            // No service with this protocol is modelled.
+            Protocol::RestXml | Protocol::S3 => Value::Null,
             Protocol::Rest if body.is_empty() => json!(form(parts.uri.query().unwrap_or_default())),
             _ if body.is_empty() => Value::Null,
             Protocol::Cbor => cbor::decode(body)
@@ -76,11 +85,17 @@ impl Call {
         text(&self.input, field)
     }
 
-    /// The error for an operation that the model does not implement. The message mentions bp-sandbox, so that it is not
-    /// mistaken for an error of AWS.
+    /// The error for an operation that the model does not implement, with the code of an operation that the service does
+    /// not have. The message mentions bp-sandbox, so that it is not mistaken for an error of AWS.
     pub(crate) fn unknown(&self) -> ApiError {
         let message = format!("bp-sandbox does not model {}:{}", self.service, self.operation);
-        ApiError::new(400, "UnknownOperationException", message)
+        let (status, code) = match self.protocol {
+            Protocol::Json | Protocol::Cbor => (400, "UnknownOperationException"),
+            Protocol::Rest | Protocol::RestXml => (404, "UnknownOperationException"),
+            Protocol::Query | Protocol::Ec2 => (400, "InvalidAction"),
+            Protocol::S3 => (501, "NotImplemented"),
+        };
+        ApiError::new(status, code, message)
     }
 }
 
@@ -114,19 +129,38 @@ impl ApiError {
     }
 
     pub(crate) fn response(&self, protocol: Protocol) -> Response<Body> {
-        if protocol == Protocol::Query {
-            let fault = if self.status < 500 { "Sender" } else { "Receiver" };
-            return xml(
-                self.status,
-                &format!(
-                    "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>{fault}</Type>\
-                     <Code>{}</Code><Message>{}</Message></Error><RequestId>{}</RequestId></ErrorResponse>",
-                    self.code,
-                    escape(&self.message),
-                    request_id()
-                ),
-            );
+        let code_and_message =
+            || format!("<Code>{}</Code><Message>{}</Message>", self.code, escape(&self.message));
+        match protocol {
+            Protocol::Query | Protocol::RestXml => {
+                let fault = if self.status < 500 { "Sender" } else { "Receiver" };
+                let (error, id) = (code_and_message(), request_id());
+                xml(
+                    self.status,
+                    &format!(
+                        "<ErrorResponse><Error><Type>{fault}</Type>{error}</Error><RequestId>{id}</RequestId>\
+                         </ErrorResponse>"
+                    ),
+                )
+            }
+            Protocol::Ec2 => {
+                let (error, id) = (code_and_message(), request_id());
+                xml(
+                    self.status,
+                    &format!(
+                        "<Response><Errors><Error>{error}</Error></Errors><RequestID>{id}</RequestID></Response>"
+                    ),
+                )
+            }
+            Protocol::S3 => {
+                let (error, id) = (code_and_message(), request_id());
+                xml(self.status, &format!("<Error>{error}<RequestId>{id}</RequestId></Error>"))
+            }
+            Protocol::Json | Protocol::Cbor | Protocol::Rest => self.response_in_json(protocol),
         }
+    }
+
+    fn response_in_json(&self, protocol: Protocol) -> Response<Body> {
         let mut body = self.extra.clone();
         body["__type"] = json!(self.code);
         // ECR and EKS send `message`, older services `Message`; SDKs read both.
@@ -148,7 +182,7 @@ impl std::fmt::Display for ApiError {
 
 pub(crate) type Answer = Result<Value, ApiError>;
 
-/// The services with the Query protocol.
+/// The modelled services with the Query protocol: their requests without an action get XML too.
 const QUERY: [&str; 3] = ["sts", "iam", "elasticloadbalancing"];
 
 /// Service, operation and protocol of a request.
@@ -175,15 +209,19 @@ pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Pro
         return (service, at(3), Protocol::Cbor);
     }
     let service = scope(parts).map_or_else(|| "sts".to_owned(), |scope| scope.service);
-    if QUERY.contains(&service.as_str()) {
-        let action = fields(parts, body).remove("Action").unwrap_or_default();
-        return (service, action, Protocol::Query);
-    }
-    let operation = match service.as_str() {
-        "eks" => eks_operation(&parts.method, &path),
-        _ => format!("{} {}", parts.method, parts.uri.path()),
+    let by_path = || format!("{} {}", parts.method, parts.uri.path());
+    let (operation, protocol) = match service.as_str() {
+        "eks" => (eks_operation(&parts.method, &path), Protocol::Rest),
+        "s3" => (by_path(), Protocol::S3),
+        "cloudfront" | "route53" => (by_path(), Protocol::RestXml),
+        _ => match (fields(parts, body).remove("Action"), service.as_str()) {
+            (Some(action), "ec2") => (action, Protocol::Ec2),
+            (Some(action), _) => (action, Protocol::Query),
+            (None, service) if QUERY.contains(&service) => (String::new(), Protocol::Query),
+            (None, _) => (by_path(), Protocol::Rest),
+        },
     };
-    (service, operation, Protocol::Rest)
+    (service, operation, protocol)
 }
 
 /// The EKS operation of a method and path.
@@ -249,7 +287,10 @@ pub(crate) fn answer(status: u16, protocol: Protocol, value: &Value) -> Response
             response
         }
         Protocol::Rest => respond(status, "application/json", value.to_string()),
-        Protocol::Json | Protocol::Query => respond(status, "application/x-amz-json-1.1", value.to_string()),
+        // Services with XML write their responses themselves.
+        Protocol::Json | Protocol::Query | Protocol::Ec2 | Protocol::RestXml | Protocol::S3 => {
+            respond(status, "application/x-amz-json-1.1", value.to_string())
+        }
     }
 }
 

@@ -28,6 +28,23 @@ impl Registry {
         }
     }
 
+    /// Replaces the challenge of a request without a login, if the registry conceals what exists.
+    pub(super) fn conceal(
+        &self,
+        parts: &request::Parts,
+        route: &Route<'_>,
+        refusal: RegistryError,
+    ) -> RegistryError {
+        let is_anonymous = authorization(parts).is_none() && !matches!(route, Route::Base);
+        match self.options.conceals.filter(|_| is_anonymous) {
+            Some(404) => RegistryError::new(404, "NAME_UNKNOWN", "repository name not known to registry"),
+            Some(status) => {
+                RegistryError::new(status, "DENIED", "requested access to the resource is denied")
+            }
+            None => refusal,
+        }
+    }
+
     fn authorize_ecr(&self, parts: &request::Parts) -> Result<(), RegistryError> {
         let until = basic(parts)
             .filter(|(user, _)| user == "AWS")

@@ -32,6 +32,7 @@ pub(super) struct Document {
 pub(super) struct Descriptor {
     pub(super) media_type: String,
     pub(super) digest: String,
+    #[serde(default)]
     pub(super) size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) artifact_type: Option<String>,

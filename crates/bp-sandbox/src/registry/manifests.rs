@@ -152,7 +152,10 @@ impl Registry {
                 _ => return Err(unknown(&blob.digest)),
             }
         }
-        match document.manifests.iter().find(|child| !repository.manifests.contains_key(&child.digest)) {
+        // The entries of a build cache's index are blobs.
+        let exists =
+            |digest| repository.manifests.contains_key(digest) || repository.blobs.contains_key(digest);
+        match document.manifests.iter().find(|child| !exists(&child.digest)) {
             Some(missing) => Err(unknown(&missing.digest)),
             None => Ok(()),
         }

@@ -197,7 +197,7 @@ impl Registry {
         if let Route::Token = route {
             return self.token(&parts);
         }
-        self.authorize(&parts, &route)?;
+        self.authorize(&parts, &route).map_err(|refusal| self.conceal(&parts, &route, refusal))?;
         let reading = matches!(parts.method, Method::GET | Method::HEAD);
         match route {
             Route::Token => unreachable!("answered above"),

@@ -30,6 +30,10 @@ pub struct RegistryOptions {
     pub(super) validator_lag: Duration,
     pub(super) reference_validation: bool,
     pub(super) storage: Option<String>,
+    pub(super) conceals: Option<u16>,
+    pub(super) max_request: Option<u64>,
+    pub(super) min_chunk: Option<u64>,
+    pub(super) whole_uploads: bool,
 }
 
 impl Default for RegistryOptions {
@@ -49,6 +53,10 @@ impl Default for RegistryOptions {
             validator_lag: Duration::ZERO,
             reference_validation: true,
             storage: None,
+            conceals: None,
+            max_request: None,
+            min_chunk: None,
+            whole_uploads: true,
         }
     }
 }
@@ -148,6 +156,32 @@ impl RegistryOptions {
     /// Accepts manifests whose blobs or child manifests do not exist, as the specification allows.
     pub fn without_reference_validation(mut self) -> Self {
         self.reference_validation = false;
+        self
+    }
+
+    /// Responds to requests without a login with this status (404 or 403) instead of a challenge, except at `/v2/`, as
+    /// registries do that conceal private repositories.
+    pub fn concealing(mut self, status: u16) -> Self {
+        self.conceals = Some(status);
+        self
+    }
+
+    /// Rejects upload requests with a larger body with 413, as proxies in front of registries do.
+    pub fn max_upload_request(mut self, bytes: u64) -> Self {
+        self.max_request = Some(bytes);
+        self
+    }
+
+    /// Requires that all requests of an upload but the last have at least this size, and says so in the header
+    /// `OCI-Chunk-Min-Length`.
+    pub fn min_chunk_length(mut self, bytes: u64) -> Self {
+        self.min_chunk = Some(bytes);
+        self
+    }
+
+    /// Rejects a blob in the request that completes an upload with 405: it has to be sent with PATCH.
+    pub fn without_whole_uploads(mut self) -> Self {
+        self.whole_uploads = false;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Response, header, request};
+use http::{HeaderName, Response, header, request};
 use http_body_util::BodyExt as _;
 
 use super::{
@@ -46,6 +46,7 @@ impl Registry {
         body: Body,
     ) -> Answer {
         self.check_state(parts, id)?;
+        self.check_size(parts, true)?;
         self.check_offset(parts, name, id)?;
         self.receive(name, id, body).await?;
         let store = self.store();
@@ -68,6 +69,7 @@ impl Registry {
         self.check_state(parts, id)?;
         let digest = query(parts, "digest")
             .ok_or_else(|| RegistryError::bad_digest("the digest parameter is missing"))?;
+        self.check_size(parts, false)?;
         self.check_offset(parts, name, id)?;
         self.receive(name, id, body).await?;
         self.commit(parts, name, id, &digest)
@@ -140,6 +142,18 @@ impl Registry {
         }
     }
 
+    /// Rejects a request whose body is too large, or not accepted in this kind of request.
+    fn check_size(&self, parts: &request::Parts, is_part: bool) -> Result<(), RegistryError> {
+        let size = length(parts).unwrap_or_default();
+        if self.options.max_request.is_some_and(|most| size > most) {
+            return Err(RegistryError::new(413, "SIZE_INVALID", "Request Entity Too Large"));
+        }
+        if !is_part && !self.options.whole_uploads && size > 0 {
+            return Err(RegistryError::new(405, "UNSUPPORTED", "The operation is unsupported."));
+        }
+        Ok(())
+    }
+
     /// Rejects a part that does not start where the previous one ended.
     fn check_offset(&self, parts: &request::Parts, name: &str, id: &str) -> Result<(), RegistryError> {
         let store = self.store();
@@ -158,9 +172,13 @@ impl Registry {
                     .with(header::LOCATION, self.location(parts, name, id)));
             }
         }
-        let more = parts.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length != "0");
-        if self.options.ecr && more && upload.parts.last().is_some_and(|part| *part < ECR_MIN_PART) {
-            let message = "Layer part is too small: all parts but the last need at least 5242880 bytes";
+        let least = if self.options.ecr { Some(ECR_MIN_PART) } else { self.options.min_chunk };
+        let more = length(parts) != Some(0);
+        if let Some(least) =
+            least.filter(|least| more && upload.parts.last().is_some_and(|part| part < least))
+        {
+            let message =
+                format!("Layer part is too small: all parts but the last need at least {least} bytes");
             return Err(RegistryError::new(400, "BLOB_UPLOAD_INVALID", message));
         }
         Ok(())
@@ -242,7 +260,10 @@ impl Registry {
         let mut response = empty(status);
         set(&mut response, header::LOCATION, &self.location(parts, name, id));
         set(&mut response, header::RANGE, &format!("0-{}", size.saturating_sub(1)));
-        set(&mut response, "docker-upload-uuid".parse().expect("a header name"), id);
+        set(&mut response, HeaderName::from_static("docker-upload-uuid"), id);
+        if let Some(least) = self.options.min_chunk {
+            set(&mut response, HeaderName::from_static("oci-chunk-min-length"), &least.to_string());
+        }
         if status != 204 {
             set(&mut response, header::CONTENT_LENGTH, "0");
         }
@@ -256,6 +277,11 @@ impl Registry {
     fn absolute(&self, parts: &request::Parts, path: String) -> String {
         if self.options.absolute_locations { format!("{}{path}", origin(parts, &self.host)) } else { path }
     }
+}
+
+/// The size of the body, if the request states it.
+fn length(parts: &request::Parts) -> Option<u64> {
+    parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn state_of(id: &str) -> String {

@@ -36,8 +36,11 @@ enum Source {
     Unpacked { package: &'static str },
     /// A Debian package that is installed, because of its library dependencies.
     Debian { package: &'static str },
-    /// A script of a Python package, in a separate virtual environment.
+    /// A script of a Python package, in a separate virtual environment, with further packages if the requirement has
+    /// spaces.
     Python { requirement: &'static str },
+    /// The source distribution of a Python package, unpacked.
+    PythonSources { requirement: &'static str },
     /// A crate with a binary of the same name.
     Crate { version: &'static str },
 }
@@ -79,8 +82,14 @@ pub(crate) const CHECK_JSONSCHEMA: Tool =
 /// The interpreter of a virtual environment with the library.
 pub(crate) const IN_TOTO: Tool =
     Tool { program: "python", source: Source::Python { requirement: "in-toto-attestation==0.9.3" } };
-pub(crate) const MOTO: Tool =
-    Tool { program: "moto_server", source: Source::Python { requirement: "moto[server]==5.2.5" } };
+/// moto with what its own tests need.
+const MOTO_PACKAGES: Source =
+    Source::Python { requirement: "moto[server]==5.2.5 pytest==9.2.0 freezegun==1.5.5" };
+pub(crate) const MOTO: Tool = Tool { program: "moto_server", source: MOTO_PACKAGES };
+pub(crate) const MOTO_TESTS: Tool = Tool { program: "pytest", source: MOTO_PACKAGES };
+/// The directory of moto's own tests.
+pub(crate) const MOTO_SOURCES: Tool =
+    Tool { program: "tests", source: Source::PythonSources { requirement: "moto==5.2.5" } };
 pub(crate) const FERRO: Tool =
     Tool { program: "ferro-oci-server", source: Source::Crate { version: "1.0.0" } };
 
@@ -158,13 +167,13 @@ impl Toolbox {
         match tool.source {
             Source::Go { .. } | Source::GoTest { .. } | Source::Kubernetes => Self::missing_go(tool.program),
             Source::Unpacked { .. } | Source::Debian { .. } => Self::missing_apt(tool.program),
-            Source::Python { .. } => Self::missing_python(tool.program),
+            Source::Python { .. } | Source::PythonSources { .. } => Self::missing_python(tool.program),
             Source::Crate { .. } => None,
         }
     }
 
     /// The path of the tool; installs it if necessary.
-    fn find(&self, tool: Tool) -> Result<PathBuf> {
+    pub(crate) fn find(&self, tool: Tool) -> Result<PathBuf> {
         if let Some(found) = self.found(tool) {
             return Ok(found);
         }
@@ -204,6 +213,7 @@ impl Toolbox {
             Source::Unpacked { package } => self.cache.join(package).join("usr/bin").join(program),
             Source::Debian { .. } => Path::new("/usr/bin").join(program),
             Source::Python { requirement } => self.environment(requirement).join("bin").join(program),
+            Source::PythonSources { requirement } => self.sources(requirement).join(program),
             Source::Crate { version } => self.cache.join(format!("{program}-{version}/bin/{program}")),
         }
     }
@@ -224,6 +234,7 @@ impl Toolbox {
             Source::Unpacked { package } => self.unpack(package),
             Source::Debian { package } => self.apt_install(package),
             Source::Python { requirement } => self.python(tool.program, requirement).map(drop),
+            Source::PythonSources { requirement } => self.python_sources(requirement),
             Source::Crate { version } => {
                 let root = self.cache.join(format!("{}-{version}", tool.program));
                 let mut cargo = command::cargo();

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{MissingProgram, MissingPrograms, Toolbox, in_path, retried};
 use crate::command;
@@ -10,7 +10,7 @@ use crate::command;
 impl Toolbox {
     /// The directory of the virtual environment of a requirement.
     pub(super) fn environment(&self, requirement: &str) -> PathBuf {
-        self.cache.join(requirement.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))
+        self.cache.join(name(requirement))
     }
 
     /// Whether the environment was completed at its current path: its scripts contain the absolute path of their
@@ -39,9 +39,39 @@ impl Toolbox {
         }
         // Any other failure, for example a full disk, is an error of the installation.
         command::output(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
-        retried(Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", requirement]))?;
+        let mut pip = Command::new(bin.join("python"));
+        retried(pip.args(["-m", "pip", "install", "--quiet"]).args(requirement.split(' ')))?;
         fs::write(home.join("done"), home.to_string_lossy().as_bytes())?;
         Ok(bin)
+    }
+
+    /// The directory of the unpacked source distribution of a requirement.
+    pub(super) fn sources(&self, requirement: &str) -> PathBuf {
+        self.cache.join(format!("{}-sources", name(requirement)))
+    }
+
+    /// Downloads the source distribution of a package and unpacks it.
+    pub(super) fn python_sources(&self, requirement: &str) -> Result<()> {
+        let home = self.sources(requirement);
+        let downloads = self.cache.join(format!("{}-download", name(requirement)));
+        let _ = fs::remove_dir_all(&downloads);
+        let unpacked = downloads.join("unpacked");
+        fs::create_dir_all(&unpacked)?;
+        // A virtual environment has pip, also where Python does not.
+        let environment = downloads.join("venv");
+        command::output(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        let mut pip = Command::new(environment.join("bin/python"));
+        pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", requirement]);
+        retried(pip.arg("--dest").arg(&downloads))?;
+        let mut files = fs::read_dir(&downloads)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let archive = files.find(|path| path.extension().is_some_and(|extension| extension == "gz"));
+        let archive = archive.context("pip download left no source distribution")?;
+        let mut tar = Command::new("tar");
+        command::output(tar.args(["--strip-components=1", "-xzf"]).arg(archive).arg("-C").arg(&unpacked))?;
+        let _ = fs::remove_dir_all(&home);
+        fs::rename(&unpacked, &home)?;
+        fs::remove_dir_all(&downloads)?;
+        Ok(())
     }
 
     /// Reports a missing Python.
@@ -52,6 +82,11 @@ impl Toolbox {
             remedy: REMEDY,
         })
     }
+}
+
+/// The file name of a requirement.
+fn name(requirement: &str) -> String {
+    requirement.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-")
 }
 
 const REMEDY: &str = "install Python 3 with its venv module (`apt-get install python3-venv`)";

@@ -4,10 +4,10 @@ mod options;
 
 use bp_artifact::ExitCode;
 
-use self::options::EcsArgs;
+use self::options::{EcsArgs, Wanted};
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags},
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, conclude},
     program::Verb,
 };
 
@@ -19,6 +19,8 @@ pub struct DeployEcs {
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
+    receipt: ReceiptArgs,
+    #[command(flatten)]
     ecs: EcsArgs,
 }
 
@@ -27,33 +29,40 @@ impl Verb for DeployEcs {
     const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let DeployEcs { given, delivery: args, ecs } = self;
+        let DeployEcs { given, delivery: args, receipt, ecs } = self;
         if ecs.revision.is_some() {
             given.refuse(&["artifact", "image-timeout"], "with --revision")?;
         }
         if ecs.check {
-            given.refuse(&["image-timeout"], "with --check")?;
+            given.refuse(&["image-timeout", "receipt"], "with --check")?;
         }
         let mut delivery = args.open().await?;
         if ecs.revision.is_none() {
             delivery = args.image.describe(delivery)?;
         }
         let service = delivery.ecs_with(|options| ecs.options(options)).await?;
-        let deployment = match &ecs.revision {
-            Some(name) => service.restore(&service.revision(name).await?),
+        if ecs.check {
+            let image = args.image.find(&delivery).await?;
+            return options::preflight(&ui, &delivery, &service, &image).await;
+        }
+        let wanted = match &ecs.revision {
+            Some(name) => Wanted::Revision(service.revision(name).await?),
+            None => Wanted::Image(args.image(&delivery, &ui).await?),
+        };
+        let receipt = match wanted.image() {
+            Some(image) => Some(receipt.start(&ui, &service, &image).await?),
             None => {
-                if ecs.check {
-                    let image = args.image.find(&delivery).await?;
-                    return options::preflight(&ui, &delivery, &service, &image).await;
-                }
-                let image = args.image(&delivery, &ui).await?;
-                ecs.answer_pause(&service).await?;
-                service.deploy(&image)
+                ui.say(format!(
+                    "{}: no receipt is written: the revision's image has no digest",
+                    service.id()
+                ));
+                None
             }
         };
-        let (outcome, code) = ecs.follow(&ui, &service, deployment).await?;
-        ecs.prune(&ui, &service, &outcome).await;
-        ui.ended(outcome);
-        Ok(code)
+        let end = ecs.deploy(&ui, &service, &wanted).await;
+        if let Ok(End::Ended(outcome)) = &end {
+            ecs.prune(&ui, &service, outcome, receipt.as_ref()).await;
+        }
+        conclude(&ui, receipt, end)
     }
 }

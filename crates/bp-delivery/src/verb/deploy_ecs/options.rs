@@ -1,23 +1,28 @@
 //! Options of `deploy-ecs`: preflight checks, answers to paused deployments, pruning, rollback on a signal.
 
 use bp_artifact::{
-    ExitCode, Outcome, ResolvedImage, Verdict,
+    ExitCode, Outcome, ResolvedImage,
     deploy::{
-        Cause,
+        Cause, Revision,
         preflight::{Finding, FindingState, SecretReference},
     },
+    saga::SingleReceipt,
 };
-use bp_ecs::{Approval, Deployment, EcsTarget, Error, InFlight, Options};
+use bp_ecs::{Approval, EcsTarget, Error, InFlight, Options};
 use bp_secrets::{Depth, ErrorKind, Reference, check};
 use clap::{Args, ValueEnum};
 
-use crate::{Delivery, Failure, Ui, program::signal};
+use crate::{
+    Delivery, Failure, Ui,
+    cli::{End, NoWaitArgs},
+    program::signal,
+};
 
 /// The options of a deployment to ECS.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EcsArgs {
     /// Check only: show the planned changes and run preflight checks; changes nothing
-    #[arg(long, conflicts_with_all = ["revision", "answer", "force"])]
+    #[arg(long, conflicts_with_all = ["revision", "answer", "force", "no_wait"])]
     pub(super) check: bool,
     /// Deploy this earlier task definition revision instead of an image, such as web:41
     #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "answer", "force", "in_flight"])]
@@ -32,12 +37,31 @@ pub(super) struct EcsArgs {
     /// fail
     #[arg(long, value_enum, default_value_t)]
     pub(super) in_flight: Policy,
+    #[command(flatten)]
+    pub(super) no_wait: NoWaitArgs,
     /// Roll back on SIGINT (Ctrl-C) or SIGTERM; without this flag, the deployment continues
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     pub(super) rollback_on_cancel: bool,
     /// After success, deregister old revisions, except the latest COUNT and those in use
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "no_wait")]
     pub(super) keep_revisions: Option<usize>,
+}
+
+/// What to deploy.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Image(ResolvedImage),
+    Revision(Revision),
+}
+
+impl Wanted {
+    /// The image by digest, if it has one.
+    pub(super) fn image(&self) -> Option<ResolvedImage> {
+        match self {
+            Wanted::Image(image) => Some(image.clone()),
+            Wanted::Revision(revision) => revision.image.resolved(),
+        }
+    }
 }
 
 /// An answer to a paused deployment.
@@ -87,34 +111,28 @@ impl EcsArgs {
         }
     }
 
-    /// Watches a deployment. On a signal it returns an error that explains how to resume, or rolls back.
+    /// Deploys and watches the deployment, or only starts it with `--no-wait`. On a signal it returns an error that
+    /// explains how to resume, or rolls back.
     ///
     /// # Errors
-    /// When the deployment cannot be watched, or on a signal.
-    pub(super) async fn follow(
-        &self,
-        ui: &Ui,
-        service: &EcsTarget,
-        deployment: Deployment,
-    ) -> Result<(Outcome, ExitCode), Failure> {
+    /// When the deployment cannot be started or watched, or on a signal.
+    pub(super) async fn deploy(&self, ui: &Ui, service: &EcsTarget, wanted: &Wanted) -> Result<End, Failure> {
+        let deployment = match wanted {
+            Wanted::Image(image) => {
+                self.answer_pause(service).await?;
+                service.deploy(image)
+            }
+            Wanted::Revision(revision) => service.restore(revision),
+        };
         let mut received = None;
         let interrupted = async { received = Some(signal().await) };
-        match ui.follow_until(deployment, interrupted).await {
-            Ok(outcome) => {
-                let code = outcome.verdict().into();
-                Ok((outcome, code))
-            }
+        match self.no_wait.follow(ui, deployment, interrupted).await {
             Err(error @ Error::Interrupted { .. }) if self.rollback_on_cancel => {
                 let Some(interrupted) = service.current().await?.rolling_out else {
                     return Err(error.into());
                 };
                 ui.say(format!("interrupted: rolling back {interrupted}"));
-                let outcome = ui.follow(service.rollback()).await?;
-                let code = match outcome.verdict() {
-                    Verdict::Deployed | Verdict::Unproven => ExitCode::RolledBack,
-                    verdict => verdict.into(),
-                };
-                Ok((outcome, code))
+                Ok(End::RolledBack(ui.follow(service.rollback()).await?))
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -125,13 +143,22 @@ impl EcsArgs {
                     _ => failure,
                 })
             }
+            Ok(end) => Ok(end),
         }
     }
 
-    /// Deregisters old revisions after a success, if `--keep-revisions` is given. A failure is only a warning.
-    pub(super) async fn prune(&self, ui: &Ui, service: &EcsTarget, outcome: &Outcome) {
+    /// Deregisters old revisions after a success, if `--keep-revisions` is given, except the rollback revision of the
+    /// receipt. A failure is only a warning.
+    pub(super) async fn prune(
+        &self,
+        ui: &Ui,
+        service: &EcsTarget,
+        outcome: &Outcome,
+        receipt: Option<&SingleReceipt>,
+    ) {
         let Some(keep) = self.keep_revisions.filter(|_| outcome.verdict().is_success()) else { return };
-        match service.prune(keep, &[]).await {
+        let rollback_to = receipt.and_then(SingleReceipt::previous).map(|revision| revision.id.clone());
+        match service.prune(keep, rollback_to.as_slice()).await {
             Ok(pruned) => ui.say(format!("deregistered {} old revisions", pruned.deregistered.len())),
             Err(error) => {
                 ui.say(format!("warning: failed to deregister old revisions: {}", Failure::from(error)))

@@ -7,7 +7,7 @@ use bp_artifact::ExitCode;
 use self::options::EksArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags, TakeOverArgs},
+    cli::{DeliveryArgs, GivenFlags, ReceiptArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -21,6 +21,8 @@ pub struct DeployEks {
     #[command(flatten)]
     fields: TakeOverArgs,
     #[command(flatten)]
+    receipt: ReceiptArgs,
+    #[command(flatten)]
     eks: EksArgs,
 }
 
@@ -29,7 +31,7 @@ impl Verb for DeployEks {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.eks.check {
-            self.given.refuse(&["image-timeout"], "with --check")?;
+            self.given.refuse(&["image-timeout", "receipt"], "with --check")?;
         }
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let delivery = self.delivery.image.describe(delivery)?;
@@ -40,7 +42,8 @@ impl Verb for DeployEks {
             return Ok(ui.checked(&workload.preflight(&image, &delivery.clients.eks_lookups()).await?));
         }
         let image = self.delivery.image(&delivery, &ui).await?;
-        let outcome = ui.follow(workload.deploy(&image)).await?;
-        Ok(ui.ended(outcome))
+        let receipt = self.receipt.start(&ui, &workload, &image).await?;
+        let end = self.eks.no_wait.follow(&ui, workload.deploy(&image), std::future::pending()).await;
+        conclude(&ui, Some(receipt), end)
     }
 }

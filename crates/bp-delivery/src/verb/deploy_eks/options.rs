@@ -5,26 +5,30 @@ use std::num::NonZeroUsize;
 use bp_eks::{Options, options::LiveLogs};
 use clap::Args;
 
+use crate::cli::NoWaitArgs;
+
 /// The options of a rollout on EKS.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EksArgs {
     /// Check only: show the planned changes and run preflight checks; changes nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     pub(super) check: bool,
+    #[command(flatten)]
+    pub(super) no_wait: NoWaitArgs,
     /// Set an environment variable of the container together with the image, such as DEPLOY_PLATFORM=eks; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     set_env: Vec<(String, String)>,
     /// Show the logs of the new pods during the rollout: at most 20 lines per second for each container
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     logs: bool,
     /// With --logs, the maximum number of pods to follow at a time
     #[arg(long, value_name = "PODS", requires = "logs", default_value = "3")]
     log_pods: NonZeroUsize,
     /// Show the Kubernetes events of the new pods during the rollout: Scheduled, Pulling, Pulled, Started
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     events: bool,
     /// Fail the rollout after as many failed starts as the ECS circuit breaker allows
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     circuit_breaker: bool,
 }
 

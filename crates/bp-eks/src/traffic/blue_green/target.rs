@@ -257,6 +257,17 @@ impl Target for BlueGreen {
         })
     }
 
+    /// The slot that the traffic was switched from.
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async {
+            let traffic = self.traffic().await.map_err(TargetError::new)?;
+            match traffic.switched_from {
+                Some(_) => Ok(traffic.idle.revision()),
+                None => Err(TargetError::new(TrafficError::NothingToSwitchBack { object: self.0.object() })),
+            }
+        })
+    }
+
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         BlueGreen::deploy(self, image).map_err(TargetError::new)
     }

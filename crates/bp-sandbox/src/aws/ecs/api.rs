@@ -16,13 +16,19 @@ use crate::aws::wire::{Answer, ApiError, text, texts};
 /// The deployment controllers whose services get their task definition from task sets.
 const OTHER_CONTROLLERS: [&str; 2] = ["CODE_DEPLOY", "EXTERNAL"];
 
-/// Members of UpdateService and CreateService that are stored without effect.
-const KEPT: [&str; 16] = [
+/// Members of UpdateService and CreateService that are stored. Of these, only the load balancers, the launch type and the
+/// capacity providers have an effect.
+const KEPT: [&str; 21] = [
+    "availabilityZoneRebalancing",
+    "gatewayConnectors",
     "loadBalancers",
     "serviceRegistries",
     "networkConfiguration",
     "healthCheckGracePeriodSeconds",
     "launchType",
+    "monitoring",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
     "capacityProviderStrategy",
     "platformVersion",
     "placementConstraints",
@@ -71,6 +77,9 @@ impl Region {
     pub(super) fn create_cluster(&mut self, world: &World<'_>, input: &Value) -> Answer {
         let name = cluster_of(text(input, "clusterName")).to_owned();
         let cluster = self.clusters.entry(name.clone()).or_default();
+        if !input["tags"].is_null() {
+            cluster.tags = input["tags"].clone();
+        }
         Ok(json!({ "cluster": cluster.view(world, &name) }))
     }
 
@@ -119,11 +128,13 @@ impl Region {
         if cluster.services.iter().any(|s| s.name == name && s.status != Status::Inactive) {
             return Err(invalid("Creation of service was not idempotent."));
         }
+        let settings = Settings::read(&input["deploymentConfiguration"]);
+        settings.validate().map_err(|message| invalid(&message))?;
         let birth = Birth {
             cluster: cluster_name.to_owned(),
             name,
             desired: input["desiredCount"].as_u64().unwrap_or(1) as u32,
-            settings: Settings::read(&input["deploymentConfiguration"]),
+            settings,
             spec: kept(input),
             created_by: by.to_owned(),
         };
@@ -174,10 +185,12 @@ impl Region {
                 "Unable to update task definition on services with a {controller} deployment controller."
             )));
         }
+        let settings = service.settings.updated(&input["deploymentConfiguration"]);
+        settings.validate().map_err(|message| invalid(&message))?;
+        service.settings = settings;
         if let Some(desired) = input["desiredCount"].as_u64() {
             service.desired = desired as u32;
         }
-        service.settings = service.settings.updated(&input["deploymentConfiguration"]);
         let kept = kept(input);
         let respecified = kept.iter().any(|(field, value)| service.spec.get(field) != Some(value));
         service.spec.extend(kept);
@@ -372,7 +385,7 @@ impl Region {
                 .find_map(|service| Some((service, service.tasks.iter().find(|t| t.id() == id)?)));
             match found {
                 Some((service, task)) => {
-                    tasks.push(task.view(&world.place, cluster_name, &service.name, service.clock));
+                    tasks.push(task.view(&world.place, service));
                 }
                 None => failures.push(missing(&world.place.arn(&format!("task/{cluster_name}/{id}")))),
             }
@@ -397,7 +410,7 @@ impl Cluster {
             "pendingTasksCount": tasks(false),
             "activeServicesCount": active,
             "statistics": [],
-            "tags": [],
+            "tags": if self.tags.is_null() { json!([]) } else { self.tags.clone() },
             "settings": [],
             "capacityProviders": [],
             "defaultCapacityProviderStrategy": [],

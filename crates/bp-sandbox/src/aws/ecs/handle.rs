@@ -1,11 +1,11 @@
 //! Set up, inspect and disturb ECS services in tests, without the API.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
-    Ecs, Region,
+    Ecs, HookStatus, InjectedContainer, Pace, Region,
     service::{Service, Status},
     world::World,
 };
@@ -89,10 +89,23 @@ impl EcsHandle {
         self.at(|region, _, _| region.definitions.describe(&input)).ok()
     }
 
+    /// Sets what the Lambda function of a lifecycle hook returns from now on. Functions without a result succeed.
+    pub fn hook(&self, function_arn: &str, status: HookStatus) -> &Self {
+        self.ecs.functions.set(function_arn, status);
+        self
+    }
+
     /// Starts building a service. Its cluster is also created, if it does not exist.
     pub fn new_service(&self, cluster: &str, service: &str) -> NewService {
         let input = json!({ "cluster": cluster, "serviceName": service, "desiredCount": 2 });
-        NewService { ecs: self.clone(), input }
+        NewService {
+            ecs: self.clone(),
+            input,
+            pace: Pace::default(),
+            injected: Vec::new(),
+            past: Vec::new(),
+            is_express: false,
+        }
     }
 
     /// An existing service.
@@ -107,6 +120,10 @@ impl EcsHandle {
 pub struct NewService {
     ecs: EcsHandle,
     input: Value,
+    pace: Pace,
+    injected: Vec<InjectedContainer>,
+    past: Vec<(Duration, String)>,
+    is_express: bool,
 }
 
 impl NewService {
@@ -138,7 +155,38 @@ impl NewService {
         self
     }
 
-    /// Creates the service in a steady state: its first deployment is completed, its tasks are running.
+    /// Sets how fast its tasks start, are replaced and are counted.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Adds a container that AWS injects into every task.
+    pub fn injected(mut self, container: InjectedContainer) -> Self {
+        self.injected.push(container);
+        self
+    }
+
+    /// Adds an event of the past, without the prefix `(service <name>)`, to those of earlier deployments that every
+    /// service has.
+    pub fn past_event(mut self, age: Duration, message: &str) -> Self {
+        self.past.push((age, message.to_owned()));
+        self
+    }
+
+    /// Makes it a service of Express Mode: its resources are managed by ECS (`resourceManagementType`), and its
+    /// deployments are canary deployments.
+    pub fn express(mut self) -> Self {
+        self.is_express = true;
+        let configuration = &mut self.input["deploymentConfiguration"];
+        configuration["strategy"] = json!("CANARY");
+        configuration["canaryConfiguration"] = json!({ "canaryPercent": 5.0, "canaryBakeTimeInMinutes": 3 });
+        configuration["bakeTimeInMinutes"] = json!(3);
+        self
+    }
+
+    /// Creates the service in a steady state: its first deployment is completed, its tasks are running. It is 30 days old
+    /// and has events of earlier deployments, also of failed ones.
     ///
     /// # Panics
     /// When the service would reject it.
@@ -150,7 +198,14 @@ impl NewService {
         self.ecs
             .at(|region, world, now| region.create_service(world, OPERATOR, now, &self.input))
             .expect("a service that ECS takes");
-        handle.at(|service, world| service.settle(world));
+        handle.at(|service, world| {
+            (service.pace, service.injected) = (self.pace, self.injected);
+            if self.is_express {
+                service.spec.insert("resourceManagementType".into(), json!("ECS"));
+            }
+            service.settle(world);
+            self.past.iter().for_each(|(age, message)| service.remember(*age, message));
+        });
         handle
     }
 }
@@ -211,6 +266,11 @@ impl ServiceHandle {
             });
             containers.collect()
         })
+    }
+
+    /// The tasks of the last hour as DescribeTasks shows them, also stopped ones.
+    pub fn tasks(&self) -> Vec<Value> {
+        self.at(|service, world| service.tasks.iter().map(|task| task.view(&world.place, service)).collect())
     }
 
     /// The service deployments, newest first, as DescribeServiceDeployments shows them.

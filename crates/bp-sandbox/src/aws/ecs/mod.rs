@@ -2,19 +2,42 @@
 //!
 //! It is driven by the clock. The [`Behaviour`](crate::Behaviour) of an image determines what its tasks do; the
 //! scheduler implements minimum and maximum percent, the circuit breaker, rollbacks, and the stages of blue/green,
-//! linear and canary deployments.
+//! linear and canary deployments, lifecycle hooks and early success criteria.
+//!
+//! States, messages and their order are those recorded on ECS (`docs/ecs-scenarios.md` in the repository lists them with
+//! their tests); the delays are shorter, unless a service has the recorded [`Pace`]. What a test determines:
+//!
+//! | | |
+//! |---|---|
+//! | what a program does | [`Sandbox::script`](crate::Sandbox::script), or a label of the image |
+//! | what the Lambda function of a hook returns | [`EcsHandle::hook`] |
+//! | Fargate, EC2 or ECS Anywhere, with their messages | `launchType` or `capacityProviderStrategy`: [`NewService::with`] |
+//! | containers that AWS injects | [`NewService::injected`] |
+//! | events of the past | present in every service; more by [`NewService::past_event`] |
+//! | other clients, alarms, Spot interruptions | [`ServiceHandle`] |
 
 mod api;
 mod definition;
+mod events;
+mod failures;
 mod handle;
+mod hooks;
+mod injected;
 mod names;
+mod outcome;
+mod pace;
+mod past;
+mod platform;
+mod rolling;
 mod rollout;
 mod scheduler;
 mod secret;
 mod service;
 mod settings;
 mod stages;
+mod tags;
 mod task;
+mod task_view;
 mod view;
 mod world;
 
@@ -24,9 +47,15 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde_json::Value;
 
-pub use self::handle::{EcsHandle, NewService, RunningContainer, ServiceHandle};
-use self::{definition::Definitions, names::Place, service::Service, world::World};
+use self::{definition::Definitions, hooks::Functions, names::Place, service::Service, world::World};
+pub use self::{
+    handle::{EcsHandle, NewService, RunningContainer, ServiceHandle},
+    hooks::HookStatus,
+    injected::InjectedContainer,
+    pace::Pace,
+};
 use super::{
     context::Context,
     secretsmanager::SecretsManager,
@@ -40,6 +69,8 @@ pub(super) struct Ecs {
     context: Arc<Context>,
     secretsmanager: Arc<SecretsManager>,
     ssm: Arc<Ssm>,
+    /// The Lambda functions of lifecycle hooks.
+    functions: Functions,
     /// The state by account and region.
     regions: Mutex<BTreeMap<(String, String), Region>>,
 }
@@ -55,11 +86,12 @@ struct Region {
 struct Cluster {
     /// In order of creation. A deleted service stays; another one may have the same name.
     services: Vec<Service>,
+    tags: Value,
 }
 
 impl Ecs {
     pub(super) fn new(context: Arc<Context>, secretsmanager: Arc<SecretsManager>, ssm: Arc<Ssm>) -> Self {
-        Ecs { context, secretsmanager, ssm, regions: Mutex::default() }
+        Ecs { context, secretsmanager, ssm, functions: Functions::default(), regions: Mutex::default() }
     }
 
     /// Advances the region to the current time and calls `work` with it.
@@ -75,6 +107,7 @@ impl Ecs {
             runtime: &self.context.runtime,
             secretsmanager: &self.secretsmanager,
             ssm: &self.ssm,
+            functions: &self.functions,
             place,
         };
         let mut regions = lock(&self.regions);
@@ -126,6 +159,7 @@ impl Ecs {
             "ContinueServiceDeployment" => region.continue_service_deployment(world, now, input),
             "ListTasks" => region.list_tasks(input),
             "DescribeTasks" => region.describe_tasks(world, input),
+            "ListTagsForResource" => region.list_tags_for_resource(input),
             _ => Err(call.unknown()),
         })
     }

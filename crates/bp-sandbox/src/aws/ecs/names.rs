@@ -52,6 +52,16 @@ pub(super) fn word_id() -> String {
     (0..21).map(|_| fastrand::alphanumeric()).collect()
 }
 
+/// 43 characters of base64url, as in the id of a pause hook.
+pub(super) fn token() -> String {
+    let symbol = || match fastrand::u8(..64) {
+        62 => '-',
+        63 => '_',
+        _ => fastrand::alphanumeric(),
+    };
+    (0..43).map(|_| symbol()).collect()
+}
+
 /// A timestamp in API format: seconds since the epoch with milliseconds, as a JSON number.
 pub(super) fn epoch(at: Timestamp) -> Value {
     json!(at.as_millisecond() as f64 / 1000.0)

@@ -36,9 +36,15 @@ pub(super) struct Rollout {
     pub(super) reason: String,
     /// Whether it has completed once, so that a rollback may return to it.
     pub(super) completed: bool,
+    /// The number of tasks that the scheduler wants; zero until the deployment is in progress.
+    pub(super) desired: u32,
     /// Failed tasks since the last healthy one.
     pub(super) failed: u32,
-    /// Consecutive failed tasks, for the delay before the next start.
+    /// Failed tasks, of which the last ones are not counted yet.
+    pub(super) failures: u32,
+    /// When `failed` reached the threshold of the circuit breaker.
+    pub(super) exceeded: Option<Timestamp>,
+    /// Consecutive tasks that did not start, for the delay before the next start.
     pub(super) streak: u32,
     pub(super) retry_at: Timestamp,
     /// Container name, image and digest, once a task has pulled them.
@@ -115,12 +121,16 @@ pub(super) struct ServiceDeployment {
     pub(super) sources: Vec<u64>,
     pub(super) created: Timestamp,
     pub(super) updated: Timestamp,
+    /// When it became `IN_PROGRESS`.
+    pub(super) started: Option<Timestamp>,
     pub(super) finished: Option<Timestamp>,
     pub(super) phase: Phase,
     pub(super) reason: Option<String>,
     pub(super) rollback: Option<Rollback>,
     pub(super) failures: u32,
     pub(super) triggered: bool,
+    /// When the early success criteria were met.
+    pub(super) ready: Option<Timestamp>,
     pub(super) alarms: Vec<String>,
     /// Lifecycle stages, for strategies other than rolling.
     pub(super) stages: Option<Stages>,
@@ -132,6 +142,9 @@ impl ServiceDeployment {
         self.updated = now;
         if reason.is_some() {
             self.reason = reason;
+        }
+        if phase == Phase::InProgress {
+            self.started = Some(now);
         }
         if phase.is_over() {
             self.finished = Some(now);

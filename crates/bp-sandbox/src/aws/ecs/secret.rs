@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{definition::Definition, world::World};
+use super::{definition::Definition, platform::Platform, world::World};
 use crate::aws::wire::text;
 
 /// The platform's message when a secret or parameter of the definition cannot be read.
-pub(super) fn failure(world: &World<'_>, definition: &Definition) -> Option<String> {
+pub(super) fn failure(world: &World<'_>, definition: &Definition, platform: Platform) -> Option<String> {
     let needed = definition.containers().iter().flat_map(|container| {
         let lists = [&container["secrets"], &container["logConfiguration"]["secretOptions"]];
         lists.into_iter().filter_map(Value::as_array).flatten()
@@ -14,10 +14,5 @@ pub(super) fn failure(world: &World<'_>, definition: &Definition) -> Option<Stri
     needed
         .map(|secret| text(secret, "valueFrom"))
         .find_map(|reference| world.secret_exists(reference).err())
-        .map(|reason| {
-            format!(
-                "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval \
-                 failed: {reason}"
-            )
-        })
+        .map(|failure| platform.missing_secret(&world.place.region, &failure))
 }

@@ -7,11 +7,15 @@ use serde_json::{Map, Value};
 
 use super::{
     definition::Definition,
-    names::{Place, deployment_number, hex_id, word_id},
+    events::Event,
+    injected::InjectedContainer,
+    names::{Place, deployment_number, word_id},
+    pace::Pace,
+    platform::Platform,
     rollout::{Phase, Rollout, RolloutState, ServiceDeployment},
     settings::Settings,
     stages::Stages,
-    task::Task,
+    task::{Target, Task},
 };
 
 /// The delay until a new service deployment is listed: callers must poll.
@@ -35,14 +39,6 @@ impl Status {
     }
 }
 
-/// A service event.
-#[derive(Debug)]
-pub(super) struct Event {
-    pub(super) id: String,
-    pub(super) at: Timestamp,
-    pub(super) message: String,
-}
-
 /// One service.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -62,6 +58,9 @@ pub(super) struct Service {
     pub(super) deployments: Vec<ServiceDeployment>,
     pub(super) tasks: Vec<Task>,
     pub(super) events: Vec<Event>,
+    pub(super) pace: Pace,
+    /// Containers that AWS adds to every task.
+    pub(super) injected: Vec<InjectedContainer>,
     /// Overrides the status of the newest service deployment.
     pub(super) shown_status: Option<String>,
 }
@@ -93,6 +92,8 @@ impl Service {
             deployments: Vec::new(),
             tasks: Vec::new(),
             events: Vec::new(),
+            pace: Pace::default(),
+            injected: Vec::new(),
             shown_status: None,
         };
         service.deploy(definition, now);
@@ -117,7 +118,10 @@ impl Service {
             state: RolloutState::InProgress,
             reason: format!("ECS deployment ecs-svc/{number} in progress."),
             completed: false,
+            desired: 0,
             failed: 0,
+            failures: 0,
+            exceeded: None,
             streak: 0,
             retry_at: now,
             images: Vec::new(),
@@ -132,26 +136,18 @@ impl Service {
             sources,
             created: now,
             updated: now,
+            started: None,
             finished: None,
             phase: Phase::Pending,
             reason: None,
             rollback: None,
             failures: 0,
             triggered: false,
+            ready: None,
             alarms: Vec::new(),
             stages,
         });
         self.shown_status = None;
-    }
-
-    /// Makes the service and all its deployments older.
-    pub(super) fn backdate(&mut self, by: Duration) {
-        self.created -= by;
-        self.rollouts.iter_mut().for_each(|rollout| rollout.created -= by);
-        for deployment in &mut self.deployments {
-            deployment.created -= by;
-            deployment.finished = deployment.finished.map(|at| at - by);
-        }
     }
 
     pub(super) fn rollout(&self, number: u64) -> Option<&Rollout> {
@@ -167,19 +163,28 @@ impl Service {
         self.deployments.last_mut().filter(|deployment| !deployment.phase.is_over())
     }
 
-    /// The revisions that DescribeServices shows: the primary one, and others while they have tasks.
+    /// The revisions that DescribeServices shows: the primary one, others while they have tasks, and one that had tasks
+    /// until its rollback is completed.
     pub(super) fn shown(&self) -> impl Iterator<Item = &Rollout> {
-        let has_tasks =
-            |number| self.tasks.iter().any(|t| t.deployment == number && !t.is_stopped(self.clock));
+        let has_tasks = |number| {
+            let mut tasks = self.tasks.iter().filter(|task| task.deployment == number);
+            tasks.any(|task| !task.is_stopped(self.clock) || self.is_rolled_back(number))
+        };
         let primary = self.rollouts.iter().filter(|r| r.number == self.primary);
         let others =
             self.rollouts.iter().rev().filter(move |r| r.number != self.primary && has_tasks(r.number));
         primary.chain(others)
     }
 
-    pub(super) fn say(&mut self, now: Timestamp, message: impl std::fmt::Display) {
-        let message = format!("(service {}) {message}", self.name);
-        self.events.push(Event { id: hex_id(), at: now, message });
+    /// Whether the last deployment rolled back this revision, and the rollback is not completed.
+    fn is_rolled_back(&self, number: u64) -> bool {
+        let last = self.deployments.last().filter(|d| d.target == number && d.rollback.is_some());
+        last.is_some() && self.rollout(self.primary).is_some_and(|r| r.state == RolloutState::InProgress)
+    }
+
+    /// Whether the last deployment was not started yet.
+    pub(super) fn is_pending(&self) -> bool {
+        self.deployments.last().is_some_and(|deployment| deployment.phase == Phase::Pending)
     }
 
     pub(super) fn arn(&self, place: &Place) -> String {
@@ -194,9 +199,18 @@ impl Service {
         place.arn(&format!("service-revision/{}/{}/{number}", self.cluster, self.name))
     }
 
-    pub(super) fn target_group(&self) -> Option<String> {
-        let group = self.spec.get("loadBalancers")?.get(0)?.get("targetGroupArn")?.as_str()?;
-        Some(group.to_owned())
+    /// The target of a load balancer.
+    pub(super) fn target(&self) -> Option<Target> {
+        let balancer = self.spec.get("loadBalancers")?.get(0)?;
+        Some(Target {
+            group: balancer["targetGroupArn"].as_str()?.to_owned(),
+            container: balancer["containerName"].as_str().unwrap_or_default().to_owned(),
+            port: balancer["containerPort"].as_u64().unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn platform(&self) -> Platform {
+        Platform::of(&self.spec)
     }
 
     /// The running and pending tasks of one revision or of all.

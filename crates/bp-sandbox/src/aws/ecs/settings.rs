@@ -1,5 +1,7 @@
 //! The deployment configuration of a service.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::aws::wire::text;
@@ -22,6 +24,29 @@ pub(super) enum Strategy {
     Canary { percent: f64, bake: u64 },
 }
 
+/// When the tasks of the earlier revision are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cleanup {
+    /// Before the deployment is successful.
+    Blocking,
+    /// Afterwards.
+    Deferred,
+}
+
+/// When a rolling update is successful before it is complete.
+#[derive(Debug, Clone)]
+pub(super) struct EarlySuccess {
+    healthy_percent: u64,
+    pub(super) cleanup: Cleanup,
+}
+
+impl EarlySuccess {
+    /// The number of healthy tasks.
+    pub(super) fn goal(&self, desired: u32) -> u64 {
+        (u64::from(desired) * self.healthy_percent).div_ceil(100)
+    }
+}
+
 /// A parsed deployment configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -35,6 +60,7 @@ pub(super) struct Settings {
     /// Minutes after production traffic has shifted.
     pub(super) bake: u64,
     pub(super) hooks: Vec<Value>,
+    pub(super) early_success: Option<EarlySuccess>,
 }
 
 impl Settings {
@@ -73,6 +99,16 @@ impl Settings {
             },
             bake: raw["bakeTimeInMinutes"].as_u64().unwrap_or(0),
             hooks: raw["lifecycleHooks"].as_array().cloned().unwrap_or_default(),
+            early_success: Some(&raw["earlySuccessCriteria"])
+                .filter(|criteria| criteria["enable"] == true)
+                .map(|criteria| EarlySuccess {
+                    healthy_percent: criteria["healthyPercent"].as_u64().unwrap_or(100),
+                    cleanup: if criteria["sourceServiceRevisionCleanup"] == "DEFERRED" {
+                        Cleanup::Deferred
+                    } else {
+                        Cleanup::Blocking
+                    },
+                }),
             raw: if raw.is_object() { raw.clone() } else { json!({}) },
         }
     }
@@ -84,6 +120,29 @@ impl Settings {
             raw[field] = value.clone();
         }
         Settings::read(&raw)
+    }
+
+    /// Checks the documented constraints of the early success criteria.
+    pub(super) fn validate(&self) -> Result<(), String> {
+        let criteria = &self.raw["earlySuccessCriteria"];
+        let Some(early) = &self.early_success else { return Ok(()) };
+        if !self.is_rolling() {
+            return Err("earlySuccessCriteria requires the ROLLING deployment strategy.".to_owned());
+        }
+        if criteria["healthyPercent"].is_null() || criteria["sourceServiceRevisionCleanup"].is_null() {
+            return Err(
+                "earlySuccessCriteria requires healthyPercent and sourceServiceRevisionCleanup.".to_owned()
+            );
+        }
+        if early.healthy_percent > 100 || early.healthy_percent < u64::from(self.minimum_healthy_percent) {
+            return Err("earlySuccessCriteria.healthyPercent must be between minimumHealthyPercent and 100."
+                .to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn bake_time(&self) -> Duration {
+        Duration::from_secs(60 * self.bake)
     }
 
     pub(super) fn is_rolling(&self) -> bool {
@@ -108,8 +167,14 @@ impl Settings {
         if view["deploymentCircuitBreaker"].is_null() {
             view["deploymentCircuitBreaker"] = json!({ "enable": false, "rollback": false });
         }
-        if view["strategy"].is_null() {
-            view["strategy"] = json!("ROLLING");
+        view
+    }
+
+    /// The view in a service deployment, which always has alarms.
+    pub(super) fn deployed_view(&self) -> Value {
+        let mut view = self.view();
+        if view["alarms"].is_null() {
+            view["alarms"] = json!({ "alarmNames": [], "rollback": false, "enable": false });
         }
         view
     }

@@ -1,4 +1,4 @@
-//! Blue/green, linear and canary: the lifecycle stages of a service deployment, with traffic weights and pauses.
+//! Blue/green, linear and canary: the lifecycle stages of a service deployment, with traffic weights and hooks.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    names::{epoch, word_id},
+    hooks::{Functions, Hook, Refusal},
     settings::{Settings, Strategy},
 };
-use crate::aws::wire::{text, texts};
+use crate::aws::wire::texts;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The duration of a stage without a wait.
@@ -24,18 +24,8 @@ struct Stage {
     takes: Duration,
 }
 
-/// A pause that waits for an answer.
-#[derive(Debug)]
-struct Pause {
-    id: String,
-    expires: Timestamp,
-    /// What happens then: `CONTINUE` or `ROLLBACK`.
-    otherwise: String,
-    status: &'static str,
-}
-
 /// The progress of the stages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Course {
     /// The stage waits for the new revision's tasks to start.
     ScaleUp,
@@ -43,30 +33,30 @@ pub(super) enum Course {
     Going,
     /// The old revision's tasks must stop.
     CleanUp,
-    /// A pause was answered with, or timed out to, a rollback.
-    RollBack,
+    /// A hook of this stage failed, or timed out to a rollback.
+    RollBack { stage: &'static str, refusal: Refusal },
 }
 
-/// The current stage and its pauses.
+/// The current stage and its hooks.
 #[derive(Debug)]
 pub(super) struct Stages {
     plan: Vec<Stage>,
     at: usize,
     /// When the current stage began.
     since: Timestamp,
-    hooks: Vec<Value>,
-    /// The pauses of the current stage.
-    pauses: Vec<Pause>,
+    configured: Vec<Value>,
+    /// The hooks of the current stage.
+    hooks: Vec<Hook>,
 }
 
 impl Stages {
-    /// The stages of the strategy; `None` for rolling deployments, which have none.
+    /// The stages of the strategy; `None` for rolling deployments without a hook before the first task.
     pub(super) fn of(settings: &Settings, now: Timestamp) -> Option<Stages> {
         let stage = |name, test, production, takes| Stage { name, weights: (test, production), takes };
         let shift =
             |percent, minutes| stage("PRODUCTION_TRAFFIC_SHIFT", 100.0, percent, MINUTE * minutes as u32);
         let shifts = match settings.strategy {
-            Strategy::Rolling => return None,
+            Strategy::Rolling => return Stages::before_scale_up(settings, now),
             Strategy::BlueGreen => vec![],
             Strategy::Canary { percent, bake } => vec![shift(percent, bake)],
             Strategy::Linear { step, bake } => {
@@ -87,9 +77,28 @@ impl Stages {
         plan.push(stage("POST_PRODUCTION_TRAFFIC_SHIFT", 100.0, 100.0, BRISK));
         plan.push(stage("BAKE_TIME", 100.0, 100.0, MINUTE * settings.bake as u32));
         plan.push(stage("CLEAN_UP", 100.0, 100.0, BRISK));
-        let mut stages = Stages { plan, at: 0, since: now, hooks: settings.hooks.clone(), pauses: vec![] };
+        Some(Stages::start(plan, settings, now))
+    }
+
+    /// The stages of a rolling update in which it was recorded to call hooks.
+    fn before_scale_up(settings: &Settings, now: Timestamp) -> Option<Stages> {
+        let has_hook =
+            |name: &&str| settings.hooks.iter().any(|h| texts(h, "lifecycleStages").contains(name));
+        let names = ["RECONCILE_SERVICE", "PRE_SCALE_UP"].into_iter().filter(has_hook);
+        let stage = |name| Stage { name, weights: (0.0, 0.0), takes: Duration::ZERO };
+        let mut plan: Vec<Stage> = names.map(stage).collect();
+        if plan.is_empty() {
+            return None;
+        }
+        plan.push(stage("SCALE_UP"));
+        Some(Stages::start(plan, settings, now))
+    }
+
+    fn start(plan: Vec<Stage>, settings: &Settings, now: Timestamp) -> Stages {
+        let configured = settings.hooks.clone();
+        let mut stages = Stages { plan, at: 0, since: now, configured, hooks: Vec::new() };
         stages.enter(0, now);
-        Some(stages)
+        stages
     }
 
     fn stage(&self) -> Stage {
@@ -99,44 +108,30 @@ impl Stages {
     fn enter(&mut self, at: usize, now: Timestamp) {
         let repeated = at > 0 && self.plan[at].name == self.plan[at - 1].name;
         (self.at, self.since) = (at, now);
-        self.pauses.clear();
+        self.hooks.clear();
         if repeated {
             return;
         }
         let name = self.stage().name;
-        let paused = |hook: &&Value| {
-            text(hook, "targetType") == "PAUSE" && texts(hook, "lifecycleStages").contains(&name)
-        };
-        for hook in self.hooks.iter().filter(paused) {
-            let limit = &hook["timeoutConfiguration"];
-            self.pauses.push(Pause {
-                id: word_id(),
-                expires: now + MINUTE * limit["timeoutInMinutes"].as_u64().unwrap_or(1440) as u32,
-                otherwise: limit["action"].as_str().unwrap_or("ROLLBACK").to_owned(),
-                status: "AWAITING_ACTION",
-            });
-        }
-    }
-
-    fn waiting(&self) -> bool {
-        self.pauses.iter().any(|pause| pause.status == "AWAITING_ACTION")
+        let configured = self.configured.iter().filter(|hook| texts(hook, "lifecycleStages").contains(&name));
+        self.hooks = configured.map(|hook| Hook::start(hook, now)).collect();
     }
 
     /// Advances to `now`. `scaled` is whether the new revision's tasks are all healthy.
-    pub(super) fn advance(&mut self, now: Timestamp, scaled: bool) -> Course {
-        for pause in self.pauses.iter_mut().filter(|p| p.status == "AWAITING_ACTION" && p.expires <= now) {
-            pause.status = "TIMED_OUT";
-            if pause.otherwise == "ROLLBACK" {
-                return Course::RollBack;
-            }
-        }
+    pub(super) fn advance(&mut self, functions: &Functions, now: Timestamp, scaled: bool) -> Course {
         loop {
             let stage = self.stage();
+            for hook in &mut self.hooks {
+                if let Err(refusal) = hook.advance(functions, now) {
+                    return Course::RollBack { stage: stage.name, refusal };
+                }
+            }
             if stage.name == "CLEAN_UP" {
                 return Course::CleanUp;
             }
             let scaling = stage.name == "SCALE_UP";
-            if self.waiting() || (scaling && !scaled) || self.since + stage.takes > now {
+            let waiting = self.hooks.iter().any(Hook::is_waiting);
+            if waiting || (scaling && !scaled) || self.since + stage.takes > now {
                 return if scaling { Course::ScaleUp } else { Course::Going };
             }
             self.enter(self.at + 1, now);
@@ -145,8 +140,7 @@ impl Stages {
 
     /// Answers a pause. `false` when no such pause is waiting.
     pub(super) fn answer(&mut self, id: &str) -> bool {
-        let paused = self.pauses.iter_mut().find(|p| p.id == id && p.status == "AWAITING_ACTION");
-        paused.map(|pause| pause.status = "SUCCEEDED").is_some()
+        self.hooks.iter_mut().any(|hook| hook.answer(id))
     }
 
     /// Whether the number of the new revision's tasks must be maintained.
@@ -161,30 +155,20 @@ impl Stages {
 
     /// Shifts production traffic back.
     pub(super) fn revert(&mut self) {
-        self.pauses.clear();
+        self.hooks.clear();
         self.plan[self.at].weights = (0.0, 0.0);
     }
 
-    /// The time of the next transition.
+    /// The times of the next transitions.
     pub(super) fn turns(&self) -> impl Iterator<Item = Timestamp> {
-        let pauses = self.pauses.iter().filter(|p| p.status == "AWAITING_ACTION").map(|p| p.expires);
-        pauses.chain([self.since + self.stage().takes])
+        self.hooks.iter().flat_map(Hook::turns).chain([self.since + self.stage().takes])
     }
 
-    /// Adds the stage and the pauses to the API's view.
-    pub(super) fn show(&self, view: &mut Value, _now: Timestamp) {
+    /// Adds the stage and its hooks to the API's view.
+    pub(super) fn show(&self, view: &mut Value) {
         view["lifecycleStage"] = json!(self.stage().name);
-        if !self.pauses.is_empty() {
-            let pause = |p: &Pause| {
-                json!({
-                    "hookId": p.id,
-                    "targetType": "PAUSE",
-                    "status": p.status,
-                    "expiresAt": epoch(p.expires),
-                    "timeoutAction": p.otherwise,
-                })
-            };
-            view["lifecycleHookDetails"] = self.pauses.iter().map(pause).collect();
+        if !self.hooks.is_empty() {
+            view["lifecycleHookDetails"] = self.hooks.iter().map(Hook::view).collect();
         }
     }
 }

@@ -3,12 +3,23 @@
 use serde_json::{Value, json};
 
 use super::{
+    injected::InjectedContainer,
     names::{Place, epoch},
-    rollout::{Rollout, ServiceDeployment},
-    service::{Event, Service, Status},
-    task::prune,
+    platform::Platform,
+    rollout::{Phase, Rollout, RolloutState, ServiceDeployment},
+    service::{Service, Status},
+    task_view::prune,
     world::World,
 };
+
+/// Settings that a service revision has, and a service has not.
+const REVISION_ONLY: [&str; 5] = [
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+    "gatewayConnectors",
+    "monitoring",
+];
 
 impl Service {
     /// The view of DescribeServices.
@@ -20,7 +31,6 @@ impl Service {
             Status::Inactive => Vec::new(),
             _ => self.shown().map(|rollout| self.deployment_view(rollout)).collect(),
         };
-        let event = |e: &Event| json!({ "id": e.id, "createdAt": epoch(e.at), "message": e.message });
         let mut view = json!({
             "serviceArn": self.arn(place),
             "serviceName": self.name,
@@ -31,13 +41,10 @@ impl Service {
             "desiredCount": self.desired,
             "runningCount": running,
             "pendingCount": pending,
-            "launchType": "FARGATE",
-            "platformVersion": "LATEST",
-            "platformFamily": "Linux",
             "taskDefinition": definition,
             "deploymentConfiguration": self.settings.view(),
             "deployments": deployments,
-            "events": self.events.iter().rev().take(100).map(event).collect::<Vec<_>>(),
+            "events": self.shown_events(),
             "createdAt": epoch(self.created),
             "createdBy": self.created_by,
             "placementConstraints": [],
@@ -48,9 +55,14 @@ impl Service {
             "enableExecuteCommand": false,
             "availabilityZoneRebalancing": "DISABLED",
         });
-        for (field, value) in self.spec.iter().filter(|(field, _)| tags || *field != "tags") {
+        let shown = |field: &str| {
+            let is_platform = ["launchType", "capacityProviderStrategy", "platformVersion"].contains(&field);
+            !is_platform && !REVISION_ONLY.contains(&field) && (tags || field != "tags")
+        };
+        for (field, value) in self.spec.iter().filter(|(field, _)| shown(field)) {
             view[field] = value.clone();
         }
+        self.platform().show(&self.spec, "LATEST", &mut view);
         if let Some(newest) = self.deployments.last() {
             view["currentServiceDeployment"] = json!(self.deployment_arn(place, newest));
         }
@@ -62,22 +74,24 @@ impl Service {
     /// One of `deployments[]`.
     fn deployment_view(&self, rollout: &Rollout) -> Value {
         let (running, pending) = self.counts(Some(rollout.number));
-        let primary = rollout.number == self.primary;
+        let ended = self.deployments.last().is_some_and(|deployment| deployment.phase.is_over());
         let mut view = json!({
             "id": format!("ecs-svc/{}", rollout.number),
-            "status": if primary { "PRIMARY" } else { "ACTIVE" },
+            "status": match (rollout.number == self.primary, rollout.state, ended) {
+                (true, ..) => "PRIMARY",
+                (false, RolloutState::Failed, true) => "DRAINING",
+                (false, ..) => "ACTIVE",
+            },
             "taskDefinition": rollout.definition.arn,
-            "desiredCount": if primary { self.desired } else { 0 },
+            "desiredCount": rollout.desired,
             "pendingCount": pending,
             "runningCount": running,
             "failedTasks": rollout.failed,
             "createdAt": epoch(rollout.created),
             "updatedAt": epoch(rollout.updated),
-            "launchType": "FARGATE",
-            "platformVersion": "1.4.0",
-            "platformFamily": "Linux",
         });
-        if let Some(network) = self.spec.get("networkConfiguration") {
+        Platform::of(&rollout.spec).show(&rollout.spec, "1.4.0", &mut view);
+        if let Some(network) = rollout.spec.get("networkConfiguration") {
             view["networkConfiguration"] = network.clone();
         }
         // Only rolling deployments have a rollout state.
@@ -91,7 +105,7 @@ impl Service {
     /// A revision with its tasks.
     fn counted(&self, place: &Place, number: u64) -> Value {
         let (running, pending) = self.counts(Some(number));
-        let requested = if number == self.primary { self.desired as usize } else { running };
+        let requested = self.rollout(number).map_or(0, |rollout| rollout.desired);
         json!({
             "arn": self.revision_arn(place, number),
             "requestedTaskCount": requested,
@@ -128,7 +142,7 @@ impl Service {
             "serviceArn": self.arn(place),
             "clusterArn": place.arn(&format!("cluster/{}", self.cluster)),
             "createdAt": epoch(deployment.created),
-            "startedAt": epoch(deployment.created),
+            "startedAt": deployment.started.map(epoch),
             "finishedAt": deployment.finished.map(epoch),
             "targetServiceRevisionArn": self.revision_arn(place, deployment.target),
             "status": self.status_of(deployment),
@@ -148,7 +162,10 @@ impl Service {
             fields.remove("targetServiceRevisionArn");
         }
         view["updatedAt"] = epoch(deployment.updated);
-        view["deploymentConfiguration"] = self.settings.view();
+        if deployment.phase == Phase::Stopped {
+            view["stoppedAt"] = json!(deployment.finished.map(epoch));
+        }
+        view["deploymentConfiguration"] = self.settings.deployed_view();
         view["deploymentCircuitBreaker"] = json!({
             "status": match (self.settings.breaker.is_some(), deployment.triggered, deployment.phase.is_over()) {
                 (false, ..) => "DISABLED",
@@ -159,6 +176,7 @@ impl Service {
             "failureCount": deployment.failures,
             "threshold": self.settings.threshold(self.desired),
         });
+        view["alarms"] = json!({ "status": "DISABLED" });
         if !self.settings.alarms.is_empty() {
             view["alarms"] = json!({
                 "status": match (deployment.alarms.is_empty(), deployment.phase.is_over()) {
@@ -178,7 +196,7 @@ impl Service {
             });
         }
         if let Some(stages) = &deployment.stages {
-            stages.show(&mut view, self.clock);
+            stages.show(&mut view);
         }
         view
     }
@@ -206,18 +224,17 @@ impl Service {
             "serviceArn": self.arn(place),
             "clusterArn": place.arn(&format!("cluster/{}", self.cluster)),
             "taskDefinition": rollout.definition.arn,
-            "launchType": "FARGATE",
-            "platformVersion": "1.4.0",
-            "platformFamily": "Linux",
             "loadBalancers": [],
             "serviceRegistries": [],
             "containerImages": images,
-            "guardDutyEnabled": false,
+            "guardDutyEnabled": self.injected.iter().any(InjectedContainer::is_guard_duty),
             "createdAt": epoch(rollout.created),
         });
-        for field in ["loadBalancers", "networkConfiguration", "launchType", "capacityProviderStrategy"] {
-            if let Some(value) = rollout.spec.get(field) {
-                view[field] = value.clone();
+        Platform::of(&rollout.spec).show(&rollout.spec, "1.4.0", &mut view);
+        let revised = ["loadBalancers", "networkConfiguration"].iter().chain(&REVISION_ONLY);
+        for field in revised {
+            if let Some(value) = rollout.spec.get(*field) {
+                view[*field] = value.clone();
             }
         }
         view

@@ -1,6 +1,6 @@
 //! The parts of the sandbox that the tasks of one account and region use.
 
-use super::names::Place;
+use super::{hooks::Functions, names::Place};
 use crate::{
     aws::{secretsmanager::SecretsManager, ssm::Ssm},
     runtime::Runtime,
@@ -10,6 +10,7 @@ pub(super) struct World<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) secretsmanager: &'a SecretsManager,
     pub(super) ssm: &'a Ssm,
+    pub(super) functions: &'a Functions,
     pub(super) place: Place,
 }
 

@@ -2,8 +2,11 @@
 
 use crate::aws::wire::ApiError;
 
+/// The code of [`not_found`].
+pub(super) const NOT_FOUND: &str = "ResourceNotFoundException";
+
 pub(super) fn not_found(message: impl Into<String>) -> ApiError {
-    ApiError::new(400, "ResourceNotFoundException", message)
+    ApiError::new(400, NOT_FOUND, message)
 }
 
 pub(super) fn invalid_request(message: impl Into<String>) -> ApiError {
@@ -16,4 +19,8 @@ pub(super) fn invalid_parameter(message: impl Into<String>) -> ApiError {
 
 pub(super) fn marked_for_deletion() -> ApiError {
     invalid_request("You can't perform this operation on the secret because it was marked for deletion.")
+}
+
+pub(super) fn validation(message: impl Into<String>) -> ApiError {
+    ApiError::new(400, "ValidationException", message)
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod error;
+mod filter;
 mod handle;
 mod read;
 mod secret;
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 pub use self::handle::Secrets;
 use self::{
-    error::{marked_for_deletion, not_found},
+    error::{invalid_parameter, marked_for_deletion, not_found},
     secret::{AccountRegion, Secret},
 };
 
@@ -143,6 +144,7 @@ fn replicate(
         let mut replica = secret.clone();
         replica.arn = secret.arn.replacen(&format!(":{}:", home.1), &format!(":{region}:"), 1);
         replica.replicas = BTreeSet::new();
+        replica.primary_region = Some(home.1.clone());
         state.entry((home.0.clone(), region.clone())).or_default().insert(secret.name.clone(), replica);
     }
 }
@@ -152,9 +154,10 @@ fn account_region(call: &Call) -> AccountRegion {
 }
 
 /// The id of a new version: the request's token, so that a repeated request does not create a second version.
-fn token(call: &Call) -> String {
+fn token(call: &Call) -> Result<String, ApiError> {
     match call.text("ClientRequestToken") {
-        "" => request_id(),
-        token => token.to_owned(),
+        "" => Ok(request_id()),
+        token if (32..=64).contains(&token.len()) => Ok(token.to_owned()),
+        _ => Err(invalid_parameter("ClientRequestToken must be 32-64 characters long.")),
     }
 }

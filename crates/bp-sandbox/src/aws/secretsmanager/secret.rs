@@ -1,6 +1,9 @@
 //! A secret: its versions, their staging labels, and their description in the API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
@@ -12,14 +15,24 @@ use crate::aws::wire::ApiError;
 pub(super) const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 
+/// The number of secrets created so far.
+static CREATED: AtomicU64 = AtomicU64::new(0);
+
 /// Account and region.
 pub(super) type AccountRegion = (String, String);
 
 #[derive(Debug, Clone)]
 pub(super) struct Secret {
+    /// The secrets that were created before it have smaller numbers.
+    pub(super) number: u64,
     pub(super) arn: String,
     pub(super) name: String,
     pub(super) description: Option<String>,
+    /// Keys and values.
+    pub(super) tags: Vec<(String, String)>,
+    pub(super) kms_key: Option<String>,
+    /// The region of the original of a replica.
+    pub(super) primary_region: Option<String>,
     pub(super) created: Timestamp,
     pub(super) changed: Timestamp,
     pub(super) deleted: Option<Timestamp>,
@@ -79,9 +92,13 @@ impl Secret {
         let suffix: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
         let (account, region) = account_region;
         Secret {
+            number: CREATED.fetch_add(1, Ordering::Relaxed),
             arn: format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-{suffix}"),
             name: name.to_owned(),
             description: None,
+            tags: Vec::new(),
+            kms_key: None,
+            primary_region: None,
             created: now,
             changed: now,
             deleted: None,
@@ -100,20 +117,8 @@ impl Secret {
         stages: &[String],
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        if let Some(version) = self.versions.iter().find(|v| v.id == id) {
-            return if version.content == content {
-                Ok(())
-            } else {
-                Err(ApiError::new(
-                    400,
-                    "ResourceExistsException",
-                    format!(
-                        "You can't use ClientRequestToken {id} because that value is already in use for a version of \
-                         secret {}.",
-                        self.arn
-                    ),
-                ))
-            };
+        if self.repeats(&id, Some(&content))? {
+            return Ok(());
         }
         self.versions.push(Version { id: id.clone(), content, stages: BTreeSet::new(), created: now });
         self.changed = now;
@@ -121,6 +126,23 @@ impl Secret {
             self.move_stage(stage, &id);
         }
         Ok(())
+    }
+
+    /// Whether a version with this id and content exists; one with another content is an error.
+    pub(super) fn repeats(&self, id: &str, content: Option<&Content>) -> Result<bool, ApiError> {
+        match self.versions.iter().find(|v| v.id == id) {
+            None => Ok(false),
+            Some(version) if Some(&version.content) == content => Ok(true),
+            Some(_) => Err(ApiError::new(
+                400,
+                "ResourceExistsException",
+                format!(
+                    "You can't use ClientRequestToken {id} because that value is already in use for a version of secret \
+                     {}.",
+                    self.arn
+                ),
+            )),
+        }
     }
 
     /// Moves `stage` to a version; the version that loses `AWSCURRENT` becomes `AWSPREVIOUS`.
@@ -190,10 +212,22 @@ impl Secret {
         let mut value = json!({
             "ARN": self.arn,
             "Name": self.name,
-            "VersionIdsToStages": self.stages(),
             "CreatedDate": seconds(self.created),
             "LastChangedDate": seconds(self.changed),
         });
+        if !self.versions.is_empty() {
+            value["VersionIdsToStages"] = json!(self.stages());
+        }
+        if !self.tags.is_empty() {
+            let tag = |(key, value): &(String, String)| json!({ "Key": key, "Value": value });
+            value["Tags"] = self.tags.iter().map(tag).collect();
+        }
+        if let Some(key) = &self.kms_key {
+            value["KmsKeyId"] = json!(key);
+        }
+        if let Some(region) = &self.primary_region {
+            value["PrimaryRegion"] = json!(region);
+        }
         if let Some(description) = &self.description {
             value["Description"] = json!(description);
         }

@@ -1,8 +1,9 @@
-//! Normalized messages of a platform, with the names of resources replaced.
+//! Normalized messages of ECS, with the names of resources replaced.
 
 /// A message in lower case, with the names of resources replaced by `<name>`, and those names.
 #[derive(Debug)]
 pub(super) struct ServiceMessage {
+    original: String,
     text: String,
     names: Vec<String>,
 }
@@ -20,7 +21,7 @@ impl ServiceMessage {
                 words.push(word.to_lowercase());
             }
         }
-        ServiceMessage { text: words.join(" "), names }
+        ServiceMessage { original: message.to_owned(), text: words.join(" "), names }
     }
 
     /// Whether the message contains `text`, which must be in lower case.
@@ -28,9 +29,21 @@ impl ServiceMessage {
         self.text.contains(text)
     }
 
+    /// Where `text`, which must be in lower case, occurs first.
+    pub(super) fn position(&self, text: &str) -> Option<usize> {
+        self.text.find(text)
+    }
+
+    /// The word after `text`, which must be in lower case, in its original case.
+    pub(super) fn after(&self, text: &str) -> Option<&str> {
+        let at = self.original.to_ascii_lowercase().find(text)? + text.len();
+        self.original[at..].split_whitespace().next().map(core)
+    }
+
     /// A copy without `text`.
     pub(super) fn without(&self, text: &str) -> Self {
-        ServiceMessage { text: self.text.replace(text, ""), names: self.names.clone() }
+        let (original, names) = (self.original.clone(), self.names.clone());
+        ServiceMessage { original, text: self.text.replace(text, ""), names }
     }
 
     /// Whether the message contains any of `texts`.
@@ -52,12 +65,14 @@ impl ServiceMessage {
             "unauthorized",
             "forbidden",
             "denied:",
+            "missing permissions",
+            "has the permissions to",
         ]) || self.status_is(|status| matches!(status, 401 | 403))
     }
 
     /// Whether there was no response, or none in time.
     pub(super) fn is_connection_error(&self) -> bool {
-        const TEXTS: [&str; 13] = [
+        const TEXTS: [&str; 16] = [
             "connection issue",
             "network configuration",
             "context deadline exceeded",
@@ -71,6 +86,10 @@ impl ServiceMessage {
             "client.timeout",
             "network is unreachable",
             "statuscode: 0,",
+            "request canceled",
+            "context canceled",
+            // The agent ends its helper programs when they exceed their time.
+            "signal: killed",
         ];
         self.contains_any(&TEXTS)
     }
@@ -104,12 +123,14 @@ fn is_name(core: &str) -> bool {
         core.chars().filter(char::is_ascii_alphabetic).count(),
         core.chars().filter(char::is_ascii_digit).count(),
     );
-    let is_path = core.contains('/') && !matches!(core, "i/o");
+    let is_media_type = core.starts_with("application/");
+    let is_path =
+        core.contains('/') && core.len() > 1 && !matches!(core, "i/o" | "net/http") && !is_media_type;
     core.starts_with("arn:")
         || core.contains("://")
         || core.contains('@')
-        || (is_path && core.len() > 3)
-        || (core.contains('-') && digits > 0)
+        || is_path
+        || (core.contains('-') && digits > 0 && !is_media_type)
         || (digits >= 6)
         || (digits > 3 && letters > 0 && core.len() > 8)
         || (digits > 0 && core.matches('.').count() >= 3)

@@ -1,120 +1,37 @@
 //! Model of the Systems Manager Parameter Store API: parameters with versions and labels.
 
+mod filter;
+mod handle;
+mod parameter;
+mod put;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::Digest as _;
 
+pub use self::handle::Parameters;
+use self::{
+    filter::Filter,
+    parameter::{AccountRegion, Parameter},
+};
 use super::{
     context::Context,
     wire::{Answer, ApiError, Call},
 };
-use crate::{clock::Clock, sync::lock};
+use crate::sync::lock;
 
 /// The maximum number of parameters in one `GetParameters` call or one page of `GetParametersByPath`.
 const BATCH: usize = 10;
 
-/// Account and region.
-type AccountRegion = (String, String);
+/// The maximum number of labels of a version.
+const LABELS: usize = 10;
 
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]
 pub(super) struct Ssm(Mutex<BTreeMap<AccountRegion, BTreeMap<String, Parameter>>>);
-
-#[derive(Debug, Clone)]
-struct Parameter {
-    arn: String,
-    name: String,
-    kind: String,
-    versions: Vec<Version>,
-    /// Accounts that it is shared with.
-    shared_with: BTreeSet<String>,
-    /// IAM actions that are denied.
-    denied: BTreeSet<String>,
-}
-
-#[derive(Clone)]
-struct Version {
-    number: i64,
-    value: String,
-    labels: BTreeSet<String>,
-    at: Timestamp,
-}
-
-impl std::fmt::Debug for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Version").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-impl Parameter {
-    fn new((account, region): &AccountRegion, name: &str, kind: &str) -> Self {
-        let path = name.trim_start_matches('/');
-        Parameter {
-            arn: format!("arn:aws:ssm:{region}:{account}:parameter/{path}"),
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            versions: Vec::new(),
-            shared_with: BTreeSet::new(),
-            denied: BTreeSet::new(),
-        }
-    }
-
-    fn put(&mut self, value: &str, at: Timestamp) -> i64 {
-        let number = self.latest().map_or(1, |last| last.number + 1);
-        self.versions.push(Version { number, value: value.to_owned(), labels: BTreeSet::new(), at });
-        number
-    }
-
-    fn latest(&self) -> Option<&Version> {
-        self.versions.last()
-    }
-
-    /// The version of a selector (`3`, `production`); the latest without a selector.
-    fn version(&self, selector: Option<&str>) -> Option<&Version> {
-        match selector.map(|s| (s, s.parse::<i64>())) {
-            None => self.latest(),
-            Some((_, Ok(number))) => self.versions.iter().find(|v| v.number == number),
-            Some((label, Err(_))) => self.versions.iter().find(|v| v.labels.contains(label)),
-        }
-    }
-
-    fn label(&mut self, number: i64, label: &str) {
-        for version in &mut self.versions {
-            version.labels.remove(label);
-        }
-        if let Some(version) = self.versions.iter_mut().find(|v| v.number == number) {
-            version.labels.insert(label.to_owned());
-        }
-    }
-
-    fn value(&self, version: &Version, selector: Option<&str>, decrypt: bool) -> Value {
-        let value = if self.kind == "SecureString" && !decrypt {
-            let sealed = sha2::Sha256::digest(version.value.as_bytes());
-            format!("AQICAH{}", BASE64_STANDARD.encode(sealed))
-        } else {
-            version.value.clone()
-        };
-        let mut parameter = json!({
-            "Name": self.name,
-            "Type": self.kind,
-            "Value": value,
-            "Version": version.number,
-            "LastModifiedDate": version.at.as_millisecond() as f64 / 1000.0,
-            "ARN": self.arn,
-            "DataType": "text",
-        });
-        if let Some(selector) = selector {
-            parameter["Selector"] = json!(format!(":{selector}"));
-        }
-        parameter
-    }
-}
 
 impl Ssm {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AccountRegion, BTreeMap<String, Parameter>>> {
@@ -134,24 +51,6 @@ impl Ssm {
         }
     }
 
-    fn put(&self, call: &Call, now: Timestamp) -> Answer {
-        let (name, overwrite) = (call.text("Name"), call.input["Overwrite"].as_bool().unwrap_or_default());
-        let mut state = self.lock();
-        let parameters = state.entry(account_region(call)).or_default();
-        if parameters.contains_key(name) && !overwrite {
-            return Err(ApiError::new(
-                400,
-                "ParameterAlreadyExists",
-                "The parameter already exists. To overwrite this value, set the overwrite option in the request to \
-                 true.",
-            ));
-        }
-        let kind = call.input["Type"].as_str().unwrap_or("String");
-        let new = || Parameter::new(&account_region(call), name, kind);
-        let number = parameters.entry(name.to_owned()).or_insert_with(new).put(call.text("Value"), now);
-        Ok(json!({ "Version": number, "Tier": "Standard" }))
-    }
-
     fn label(&self, call: &Call) -> Answer {
         let mut state = self.lock();
         let parameter = state.get_mut(&account_region(call)).and_then(|all| all.get_mut(call.text("Name")));
@@ -163,6 +62,22 @@ impl Ssm {
         }
         let labels = call.input["Labels"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let (good, bad): (Vec<&str>, Vec<&str>) = labels.partition(|label| is_label(label));
+        if let Some(long) = bad.iter().find(|label| label.len() > 100) {
+            return Err(validation(format!(
+                "1 validation error detected: Value '[{long}]' at 'labels' failed to satisfy constraint: Member must \
+                 satisfy constraint: [Member must have length less than or equal to 100, Member must have length greater \
+                 than or equal to 1]"
+            )));
+        }
+        let current = parameter.version(Some(&number.to_string())).map(|version| &version.labels);
+        let added = good.iter().filter(|label| current.is_some_and(|current| !current.contains(**label)));
+        if current.map_or(0, BTreeSet::len) + added.count() > LABELS {
+            return Err(ApiError::new(
+                400,
+                "ParameterVersionLabelLimitExceeded",
+                "A parameter version can have a maximum of ten labels.",
+            ));
+        }
         good.iter().for_each(|label| parameter.label(number, label));
         Ok(json!({ "InvalidLabels": bad, "ParameterVersion": number }))
     }
@@ -179,6 +94,9 @@ impl Ssm {
         let state = self.lock();
         allowed(&state, call, caller, "ssm:GetParameter", id, decrypt)?;
         let parameter = find(&state, call, id).ok_or_else(not_found)?;
+        if selector.is_some_and(|selector| selector.contains(':')) {
+            return Err(not_found());
+        }
         let version = parameter
             .version(selector)
             .ok_or_else(|| no_version(selector.unwrap_or_default(), &parameter.name))?;
@@ -192,19 +110,15 @@ impl Ssm {
             call.input["Names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if names.is_empty() || names.len() > BATCH {
             let (than, bound) = if names.is_empty() { ("greater", 1) } else { ("less", BATCH) };
-            return Err(ApiError::new(
-                400,
-                "ValidationException",
-                format!(
-                    "1 validation error detected: Value '[{}]' at 'names' failed to satisfy constraint: Member must \
+            return Err(validation(format!(
+                "1 validation error detected: Value '[{}]' at 'names' failed to satisfy constraint: Member must \
                      have length {than} than or equal to {bound}",
-                    names.join(", ")
-                ),
-            ));
+                names.join(", ")
+            )));
         }
         let distinct: BTreeSet<&str> = names.iter().copied().collect();
         if distinct.len() < names.len() {
-            return Err(ApiError::new(400, "ValidationException", "Duplicate names are not allowed."));
+            return Err(validation("Duplicate names are not allowed."));
         }
         let state = self.lock();
         for name in &names {
@@ -225,19 +139,37 @@ impl Ssm {
     fn by_path(&self, call: &Call) -> Answer {
         let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
         let recursive = call.input["Recursive"].as_bool().unwrap_or_default();
-        let limit = call.input["MaxResults"].as_u64().map_or(BATCH, |n| (n as usize).clamp(1, BATCH));
+        let limit = match call.input["MaxResults"].as_u64() {
+            Some(limit) if limit > BATCH as u64 => {
+                return Err(validation(format!(
+                    "1 validation error detected: Value '{limit}' at 'maxResults' failed to satisfy constraint: Member must \
+                     have value less than or equal to {BATCH}"
+                )));
+            }
+            limit => limit.map_or(BATCH, |limit| (limit as usize).max(1)),
+        };
+        let filters = Filter::all(&call.input)?;
         let under = format!("{}/", call.text("Path").trim_end_matches('/'));
-        let after = call.text("NextToken");
+        let start = match call.text("NextToken") {
+            "" => 0,
+            token => token
+                .parse()
+                .map_err(|_| ApiError::new(400, "InvalidNextToken", "The specified token is not valid."))?,
+        };
         let state = self.lock();
-        let mut below = state.get(&account_region(call)).into_iter().flat_map(BTreeMap::values).filter(|p| {
-            let rest = p.name.strip_prefix(&under);
-            p.name.as_str() > after && rest.is_some_and(|rest| recursive || !rest.contains('/'))
+        let all = state.get(&account_region(call)).into_iter().flat_map(BTreeMap::values);
+        let mut below = all.filter(|parameter| {
+            // A name without a slash is in the root.
+            let path = format!("/{}", parameter.name.trim_start_matches('/'));
+            let rest = path.strip_prefix(&under);
+            rest.is_some_and(|rest| recursive || !rest.contains('/'))
+                && filters.iter().all(|filter| filter.matches(parameter))
         });
-        let page: Vec<&Parameter> = below.by_ref().take(limit).collect();
+        let page: Vec<&Parameter> = below.by_ref().skip(start).take(limit).collect();
         let values = page.iter().filter_map(|p| Some(p.value(p.latest()?, None, decrypt)));
         let mut answer = json!({ "Parameters": values.collect::<Vec<_>>() });
-        if let (Some(last), true) = (page.last(), below.next().is_some()) {
-            answer["NextToken"] = json!(last.name);
+        if below.next().is_some() {
+            answer["NextToken"] = json!((start + limit).to_string());
         }
         Ok(answer)
     }
@@ -342,6 +274,10 @@ fn account_region(call: &Call) -> AccountRegion {
     (call.account.clone(), call.region.clone())
 }
 
+fn validation(message: impl Into<String>) -> ApiError {
+    ApiError::new(400, "ValidationException", message)
+}
+
 /// The service sends this error without a message.
 fn not_found() -> ApiError {
     ApiError::new(400, "ParameterNotFound", "")
@@ -356,67 +292,4 @@ fn no_version(selector: &str, name: &str) -> ApiError {
             "Systems Manager could not find {what} {selector} of {name}. Verify the {what} and try again."
         ),
     )
-}
-
-/// The parameters of one account and region, to create and modify: see [`Aws::ssm`](super::Aws::ssm).
-#[derive(Debug)]
-pub struct Parameters<'a> {
-    service: &'a Ssm,
-    clock: &'a Clock,
-    account_region: AccountRegion,
-}
-
-impl<'a> Parameters<'a> {
-    pub(super) fn new(service: &'a Ssm, clock: &'a Clock, account: &str, region: &str) -> Self {
-        Parameters { service, clock, account_region: (account.to_owned(), region.to_owned()) }
-    }
-
-    /// Creates a `String` parameter, or gives it a new version. Returns the version.
-    pub fn put(&self, name: &str, value: &str) -> i64 {
-        self.put_as(name, "String", value)
-    }
-
-    /// Creates a `SecureString` parameter, or gives it a new version. Returns the version.
-    pub fn put_secure(&self, name: &str, value: &str) -> i64 {
-        self.put_as(name, "SecureString", value)
-    }
-
-    fn put_as(&self, name: &str, kind: &str, value: &str) -> i64 {
-        let mut state = self.service.lock();
-        let parameters = state.entry(self.account_region.clone()).or_default();
-        let new = || Parameter::new(&self.account_region, name, kind);
-        parameters.entry(name.to_owned()).or_insert_with(new).put(value, self.clock.now())
-    }
-
-    /// The parameter's ARN.
-    pub fn arn(&self, name: &str) -> String {
-        self.change(name, |parameter| parameter.arn.clone())
-    }
-
-    /// Moves a label to a version.
-    pub fn label(&self, name: &str, version: i64, label: &str) {
-        self.change(name, |parameter| parameter.label(version, label));
-    }
-
-    /// Denies an IAM action on the parameter: `ssm:GetParameters`, `ssm:GetParameter`, `kms:Decrypt`.
-    pub fn deny(&self, name: &str, action: &str) {
-        self.change(name, |parameter| parameter.denied.insert(action.to_owned()));
-    }
-
-    /// Allows another account to read the parameter by its ARN, as a resource share does.
-    pub fn share(&self, name: &str, account: &str) {
-        self.change(name, |parameter| parameter.shared_with.insert(account.to_owned()));
-    }
-
-    /// # Panics
-    /// When no parameter has this name.
-    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Parameter) -> T) -> T {
-        let mut state = self.service.lock();
-        let parameter = state.get_mut(&self.account_region).and_then(|all| all.get_mut(name));
-        change(
-            parameter.unwrap_or_else(|| {
-                panic!("the sandbox has no parameter {name:?} in {:?}", self.account_region)
-            }),
-        )
-    }
 }

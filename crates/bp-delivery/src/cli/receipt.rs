@@ -1,0 +1,76 @@
+//! The receipt of a deployment: its file, and the record of a deployment to one target.
+
+use std::path::PathBuf;
+
+use bp_artifact::{
+    ExitCode, ResolvedImage,
+    deploy::Target,
+    saga::{SagaError, SingleReceipt},
+};
+use clap::Args;
+
+use crate::{Failure, Ui};
+
+/// The receipt of a deployment.
+#[derive(Debug, Clone, Args)]
+pub struct ReceiptArgs {
+    /// File that records the previous revisions and the progress, for a rerun and for rollback; use one per environment
+    #[arg(long, value_name = "FILE", default_value = "receipt.json", env = "BP_RECEIPT")]
+    pub receipt: PathBuf,
+}
+
+impl ReceiptArgs {
+    /// Records the rollback revision of `target` in the receipt, before the first change.
+    ///
+    /// # Errors
+    /// As [`SingleReceipt::start`].
+    ///
+    /// # Permissions
+    /// Those of [`Target::current`].
+    ///
+    /// # Cancel safety
+    /// As [`SingleReceipt::start`].
+    pub async fn start(
+        &self,
+        ui: &Ui,
+        target: &dyn Target,
+        image: &ResolvedImage,
+    ) -> Result<SingleReceipt, Failure> {
+        let receipt = SingleReceipt::start(target, image, &self.receipt).await.map_err(|error| {
+            let other = matches!(error, SagaError::UnfinishedTarget { .. });
+            let failure = Failure::from(error);
+            if other { failure.hint("choose it with --receipt") } else { failure }
+        })?;
+        if let Some(previous) = receipt.previous() {
+            ui.say(format!(
+                "{}: rollback revision {} recorded in {}",
+                target.id(),
+                previous.short_id(),
+                receipt.path().display()
+            ));
+        }
+        Ok(receipt)
+    }
+}
+
+/// Records an error of a deployment. The receipt of one that was interrupted or is unavailable stays open: a rerun
+/// resumes.
+pub(super) fn abandon(ui: &Ui, receipt: SingleReceipt, failure: Failure) -> Failure {
+    match failure.exit_code() {
+        ExitCode::Interrupted | ExitCode::Terminated | ExitCode::Unavailable => {}
+        ExitCode::Done
+        | ExitCode::Unexpected
+        | ExitCode::BadInput
+        | ExitCode::RolledBack
+        | ExitCode::Failed
+        | ExitCode::Refused
+        | ExitCode::Drift
+        | ExitCode::Superseded
+        | ExitCode::AwaitingApproval => {
+            if let Err(error) = receipt.failed(&failure.to_string()) {
+                ui.say(format!("warning: cannot update the receipt: {}", Failure::from(error)));
+            }
+        }
+    }
+    failure
+}
