@@ -176,8 +176,9 @@ async fn both_reject_a_manifest_with_the_wrong_digest() {
     };
     for image in [at(":1"), at(&format!("@{digest}"))] {
         both.inject(u32::MAX, answer(200, api.to_string()), wrong_bytes());
-        let errors =
-            both.fails(&image, ErrorClass::Unexpected, &["the registry returned an invalid manifest"]).await;
+        let errors = both
+            .fails(&image, ErrorClass::DigestMismatch, &["the registry returned an invalid manifest"])
+            .await;
         for error in errors {
             let source = std::error::Error::source(&error).unwrap().to_string();
             assert!(source.contains(&Digest::sha256(other).to_string()), "{source}");

@@ -47,7 +47,14 @@ fn service(stage: &Stage, name: &str, references: &[String]) {
         "cpu": "256",
         "memory": "512",
         "executionRoleArn": format!("arn:aws:iam::{STAGING}:role/execution"),
-        "containerDefinitions": [{ "name": "web", "image": image, "essential": true, "secrets": secrets }],
+        // Without a health check, ECS considers a task healthy as soon as it runs.
+        "containerDefinitions": [{
+            "name": "web",
+            "image": image,
+            "essential": true,
+            "secrets": secrets,
+            "healthCheck": { "command": ["CMD-SHELL", "true"] },
+        }],
     });
     let ecs = stage.world.sandbox.aws().ecs(STAGING, REGION);
     ecs.new_service("staging", name)

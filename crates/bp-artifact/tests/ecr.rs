@@ -148,11 +148,15 @@ async fn rejects_a_manifest_with_the_wrong_digest() {
         }]});
         Effect::Answer { status: 200, headers: Vec::new(), body: body.to_string() }
     };
-    for (reported, manifest) in [(digest.as_str(), "{\"schemaVersion\":2}"), ("sha256:1", "{}"), ("", "")] {
+    for (reported, manifest, class) in [
+        (digest.as_str(), "{\"schemaVersion\":2}", ErrorClass::DigestMismatch),
+        ("sha256:1", "{}", ErrorClass::Unexpected),
+        ("", "", ErrorClass::Unexpected),
+    ] {
         sandbox.faults().inject(Fault::new(forged(reported, manifest)).on(CALL));
         let error = resolver(&sandbox).resolve(&reference("shop/web:1.0")).await.unwrap_err();
         assert!(matches!(&error, ResolveError::BadManifest { .. }), "{error:?}");
-        assert_eq!(error.class(), ErrorClass::Unexpected);
+        assert_eq!(error.class(), class);
         assert!(error.source().is_some());
     }
     // Another image than the requested digest.

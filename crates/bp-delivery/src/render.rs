@@ -79,6 +79,8 @@ struct UiState {
     /// Whether bars are drawn; otherwise progress is printed as lines when it changes.
     draws: bool,
     open: Mutex<HashMap<String, ProgressBar>>,
+    /// The last progress that was printed as a line, by the bar's key.
+    printed: Mutex<HashMap<String, String>>,
 }
 
 impl Ui {
@@ -87,7 +89,8 @@ impl Ui {
         let terminal = Printer::has_terminal() && std::env::var_os("CI").is_none();
         let draws = output == Output::Auto && terminal;
         let json = output == Output::Json;
-        Ui(Arc::new(UiState { json, printer: Printer::new(draws), draws, open: Mutex::default() }))
+        let (printer, open, printed) = (Printer::new(draws), Mutex::default(), Mutex::default());
+        Ui(Arc::new(UiState { json, printer, draws, open, printed }))
     }
 
     pub(crate) fn printer(&self) -> &Printer {
@@ -301,11 +304,17 @@ impl Ui {
                 bar.set_position(position);
                 bar.set_message(for_bar(&message));
             }
-            View::Bar { logged: true, .. } => self.say(event),
+            View::Bar { logged: true, key, message, .. } => {
+                let before = lock(&self.0.printed).insert(key.to_owned(), message.clone());
+                if before.as_ref() != Some(&message) {
+                    self.say(event);
+                }
+            }
             View::End(key) => {
                 if let Some(bar) = self.open().remove(key) {
                     bar.finish_and_clear();
                 }
+                lock(&self.0.printed).remove(key);
                 self.say(event);
             }
             View::Bar { logged: false, .. } | View::Nothing => {}

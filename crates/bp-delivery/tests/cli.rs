@@ -81,6 +81,7 @@ fn a_flag_has_the_same_help_in_every_command() {
         "--tag",
         "--artifact",
         "--receipt",
+        "--timeout",
     ];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {

@@ -70,7 +70,9 @@ async fn a_denied_log_is_reported_and_hides_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reports_no_log_lines_without_a_log_group() {
+async fn reports_that_a_log_has_no_lines() {
     let failure = failing(|_| {}).await;
-    assert!(failure.evidence.iter().all(|evidence| evidence.kind != EvidenceKind::Log), "{failure:?}");
+    let log = &failure.evidence[0];
+    assert_eq!((log.kind, log.message.as_str()), (EvidenceKind::Log, "has no lines"));
+    assert!(log.source.starts_with("log /shop/web ecs/web/"), "{}", log.source);
 }

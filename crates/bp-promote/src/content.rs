@@ -253,7 +253,7 @@ impl Shape {
     }
 }
 
-/// Whether a Content-Type says nothing about a manifest. Static file servers and proxies send such types.
+/// Whether a Content-Type does not identify a manifest. Static file servers and proxies send such types.
 fn is_generic(content_type: &str) -> bool {
     matches!(content_type, "" | "application/json" | "application/xml")
         || content_type.ends_with("/octet-stream")
@@ -438,7 +438,7 @@ mod tests {
             // The content contradicts the header.
             (Some(media_type::OCI_INDEX), &image, media_type::OCI_MANIFEST),
             (Some(media_type::OCI_MANIFEST), index, media_type::OCI_INDEX),
-            // The header says nothing.
+            // The header does not identify the type.
             (Some("application/json"), &image, media_type::OCI_MANIFEST),
             (Some("binary/octet-stream"), &docker, media_type::DOCKER_MANIFEST),
             (Some("text/html; charset=utf-8"), index, media_type::OCI_INDEX),

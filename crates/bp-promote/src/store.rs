@@ -359,7 +359,7 @@ pub trait Destination: Send + Sync + 'static {
     }
 }
 
-/// Called for each warning: a sentence about an optional feature that a store does without.
+/// Called for each warning: a sentence about an optional feature of a store that is not used.
 pub type WarningObserver = Arc<dyn Fn(String) + Send + Sync>;
 
 /// What a run passes to its source and destination.

@@ -120,7 +120,7 @@ async fn supports_a_private_ca_and_client_certificates() {
 }
 
 #[tokio::test]
-async fn names_the_option_for_tls_problems() {
+async fn states_the_option_for_tls_problems() {
     let authority = Authority::new();
     let sandbox = Sandbox::builder().registry(SRC, RegistryOptions::default()).build();
     let served = sandbox.serve().await.unwrap();
@@ -133,11 +133,9 @@ async fn names_the_option_for_tls_problems() {
             .build()
             .unwrap();
         let repository = client.repository(&"registry.example.com/shop/web".parse().unwrap());
-        let start = std::time::Instant::now();
         let error = repository.manifest(&Reference::Tag("v1".parse().unwrap())).await.unwrap_err();
         assert!(error.to_string().contains(option), "{error}");
         assert!(!error.is_retryable());
-        assert!(start.elapsed() < std::time::Duration::from_secs(5), "it is not retried");
     }
 }
 

@@ -93,7 +93,7 @@ fn has(world: &World, digest: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asks_for_the_challenge_before_it_believes_404_or_403() {
+async fn asks_for_the_challenge_before_it_accepts_404_or_403() {
     for status in [404, 403] {
         for auth in [Auth::basic("ci", "pw"), Auth::token("ci", "pw", Duration::from_secs(60))] {
             let options = || RegistryOptions::default().auth(auth.clone()).concealing(status);
@@ -122,7 +122,7 @@ async fn asks_for_the_challenge_before_it_believes_404_or_403() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn believes_404_of_an_open_registry_with_a_login_at_hand() {
+async fn accepts_404_of_an_open_registry_with_a_login_at_hand() {
     let world = World::with(RegistryOptions::default(), RegistryOptions::default(), login(SRC, "ci", "pw"));
     for _ in 0..2 {
         let error = world.copy().await.unwrap_err();

@@ -106,7 +106,7 @@ struct Shapes {
 impl Shapes {
     fn read(source: &Path) -> Result<Self> {
         let mut shapes = Shapes::default();
-        for file in files(&source.join("types"))? {
+        for file in files(&source.join("types"))?.iter().filter(|path| path.is_file()) {
             shapes.types.extend(parse(&fs::read_to_string(file)?));
         }
         for directory in files(&source.join("operation"))?.iter().filter(|path| path.is_dir()) {

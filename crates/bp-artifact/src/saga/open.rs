@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::{
@@ -190,7 +190,7 @@ async fn note(
     saga: &Saga,
     known: impl Fn(&TargetId, &Current) -> Option<Revision>,
 ) -> Result<Receipt, SagaError> {
-    let currents = try_join_all(saga.steps.iter().map(|step| current(step.target.as_ref()))).await?;
+    let currents = in_order(saga.steps.iter().map(|step| current(step.target.as_ref()))).await?;
     let Some(first) = saga.steps.first().map(|step| step.image.clone()) else {
         return Err(SagaError::NoTargets);
     };
@@ -201,6 +201,14 @@ async fn note(
     };
     let entries = saga.steps.iter().zip(currents).map(entry).collect();
     Ok(Receipt::started(first.clone(), entries, saga.time.now()))
+}
+
+/// Reads all targets concurrently. Of several errors, the one of the first target is returned: which error is reported
+/// does not depend on which response arrives first.
+async fn in_order<T>(
+    reads: impl Iterator<Item = impl Future<Output = Result<T, SagaError>>>,
+) -> Result<Vec<T>, SagaError> {
+    join_all(reads).await.into_iter().collect()
 }
 
 pub(super) async fn current(target: &dyn Target) -> Result<(TargetId, Current), SagaError> {
@@ -214,7 +222,7 @@ pub(super) async fn current(target: &dyn Target) -> Result<(TargetId, Current), 
 /// The receipt of a rollback of the targets to their previous revisions. Changes nothing.
 pub(super) async fn previous(targets: &[Arc<dyn Target>], now: Timestamp) -> Result<Receipt, SagaError> {
     check_names(&targets.iter().map(|target| target.id()).collect::<Vec<_>>())?;
-    let mut entries = try_join_all(targets.iter().map(|target| previous_of(target.as_ref()))).await?;
+    let mut entries = in_order(targets.iter().map(|target| previous_of(target.as_ref()))).await?;
     let Some(image) = entries.iter().find_map(|entry| entry.image.clone()) else {
         return Err(SagaError::NoDigest);
     };

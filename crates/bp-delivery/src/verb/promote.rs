@@ -1,8 +1,9 @@
 //! Promote the artifact's image, or selected tags, to an environment's registry with the same digest.
 
-use std::{path::PathBuf, time::Instant};
+use std::path::PathBuf;
 
 use bp_artifact::{Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector};
+use tokio::time::Instant;
 
 use crate::{
     Failure, Session, Ui,

@@ -10,7 +10,7 @@ use bp_artifact::{
     deploy::{Current, Receipt, Revision, Target, TargetId},
     saga::Saga,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::{
@@ -91,7 +91,7 @@ impl Rollback {
             let known = receipt.targets.iter().filter_map(|entry| Some((find(&entry.target)?, entry)));
             let plans =
                 known.map(async |(target, entry)| plan(target.as_ref(), entry.previous.clone()).await);
-            show(ui, &try_join_all(plans).await?);
+            show(ui, &join_all(plans).await.into_iter().collect::<Result<Vec<_>, _>>()?);
             return Ok(ExitCode::Done);
         }
         let receipt = ui.follow(Saga::rollback(targets, path)).await?;
@@ -162,7 +162,7 @@ impl Rollback {
                 let previous = previous.map_err(|error| Failure::from(error).context(target.id()))?;
                 plan(target.as_ref(), previous).await
             });
-            show(ui, &try_join_all(plans).await?);
+            show(ui, &join_all(plans).await.into_iter().collect::<Result<Vec<_>, _>>()?);
             return Ok(ExitCode::Done);
         }
         let path = self.receipt.clone().unwrap_or_else(|| RECEIPT.into());

@@ -16,12 +16,11 @@ use tokio::time::Instant;
 use super::{
     ServiceRollout,
     judge::{Judgement, Snapshot, judge},
-    progress::Reported,
+    reported::Reported,
     retry::RetryBudget,
     service::{Followed, primary},
-    stability::Success,
+    stopped_tasks::StoppedTasks,
     strategy::bake_time,
-    tasks::StoppedTasks,
 };
 use crate::{error::Error, names::name_of};
 
@@ -91,7 +90,7 @@ pub(crate) struct Follower<'a> {
     /// Whether it was observed before its success.
     seen_in_progress: bool,
     /// The service when it succeeded.
-    pub(super) success: Option<Success>,
+    pub(super) at_success: Option<Service>,
     pub(super) reported: Reported,
 }
 
@@ -136,7 +135,7 @@ impl<'a> Follower<'a> {
             not_stopped: None,
             is_unknown: false,
             seen_in_progress: false,
-            success: None,
+            at_success: None,
             reported: Reported::after(newest_event),
         }
     }

@@ -42,7 +42,8 @@ impl ServiceRollout {
         let (group, stream) = log_stream(definition, stopped.container.as_deref()?, &stopped.task)?;
         let stream = stream?;
         let (message, at) = match tokio::time::timeout(TIMEOUT, read(client, &group, &stream)).await {
-            Ok(Ok(lines)) => lines?,
+            Ok(Ok(Some(lines))) => lines,
+            Ok(Ok(None)) => ("has no lines".to_owned(), None),
             Ok(Err(error)) => (format!("cannot be read: {error}"), None),
             Err(_) => (format!("cannot be read within {} s", TIMEOUT.as_secs()), None),
         };

@@ -7,6 +7,7 @@ mod deploy;
 pub(crate) mod diagnose;
 mod drift;
 mod evidence;
+mod failures;
 mod follow;
 mod history;
 pub(crate) mod judge;
@@ -17,15 +18,16 @@ mod proof;
 mod reasons;
 #[cfg(test)]
 mod recorded;
+mod reported;
 mod restore;
 mod retry;
 mod roll_back;
 mod service;
 mod stability;
 mod status;
+mod stopped_tasks;
 pub(crate) mod strategy;
 mod survey;
-mod tasks;
 
 pub(crate) use service::primary;
 pub(crate) use survey::Survey;

@@ -4,24 +4,6 @@ use bp_artifact::deploy::Progress;
 
 use super::{follow::Follower, judge::Snapshot, service::deployment, strategy::FailureLimit};
 
-/// The state that was already reported.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Reported {
-    pub(super) newest_event: Option<String>,
-    failures: (i32, i32),
-    /// Whether a task ran in the last poll.
-    ran: bool,
-    /// Whether a task ran in two polls in a row.
-    pub(super) running: bool,
-}
-
-impl Reported {
-    /// Events up to `newest_event` belong to earlier deployments.
-    pub(super) fn after(newest_event: Option<String>) -> Self {
-        Reported { newest_event, ..Reported::default() }
-    }
-}
-
 impl Follower<'_> {
     /// Reports progress and new events. Returns whether a change may indicate a failure.
     pub(super) fn report_changes(&mut self, snapshot: &Snapshot) -> bool {

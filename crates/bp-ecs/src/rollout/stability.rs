@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_ecs::types::Service;
 use bp_artifact::deploy::Cause;
 use tokio::time::Instant;
 
@@ -20,12 +19,6 @@ use crate::error::Error;
 
 /// How long after the end a task that failed may take to be replaced.
 const REPLACEMENT: Duration = Duration::from_secs(30);
-
-/// The state when ECS reported success.
-#[derive(Debug)]
-pub(crate) struct Success {
-    service: Option<Service>,
-}
 
 impl Follower<'_> {
     /// When the deployment is stable, unless its tasks fail.
@@ -47,11 +40,13 @@ impl Follower<'_> {
             // A task that ran when ECS reported success may have exited before this poll.
             let success = snapshot.deployment.as_ref().and_then(|d| d.finished_at).and_then(timestamp);
             self.stopped.count_from(api, success).await;
-            self.success = Some(Success { service: snapshot.service.clone() });
+            self.at_success.clone_from(&snapshot.service);
             (self.phase, self.began, self.failed) = (Phase::Stabilizing, Instant::now(), false);
             self.not_stopped = Some("ECS had already reported success".to_owned());
-            let seconds = self.target.options.stable_for.as_secs_f64();
-            self.reporter.notice(format!("successful; watching for failing tasks for {seconds:.0} s"));
+            self.reporter.notice(format!(
+                "successful; watching for failing tasks for {:?}",
+                self.target.options.stable_for
+            ));
             return None;
         }
         let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
@@ -99,7 +94,7 @@ impl Follower<'_> {
         }
         let detail =
             format!("successful; its tasks could not be watched after that: {}", error.in_one_line());
-        let service = self.success.as_mut().and_then(|success| success.service.take());
+        let service = self.at_success.take();
         Some(End { ended: None, detail, service, deadline: self.phase_deadline() })
     }
 }

@@ -54,7 +54,7 @@ pub enum CopyEvent {
     Kept(KeptTag),
     /// An entry in a list of referrers was not copied, because it is not a referrer.
     Skipped(SkippedReferrer),
-    /// The copy does without an optional feature of a registry, such as the referrers API.
+    /// An optional feature of a registry is not used, such as the referrers API.
     Warning {
         /// `source` or `destination`.
         side: Side,

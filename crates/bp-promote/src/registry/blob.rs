@@ -17,8 +17,8 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     RegistryError, RepositoryClient,
-    body::stalled,
-    http::{Body, Call},
+    body::{Body, stalled},
+    http::Call,
     repository::text,
 };
 use crate::{

@@ -1,6 +1,7 @@
 //! Bodies of requests and responses that detect a stalled transfer.
 
 use std::{
+    error::Error as StdError,
     future::Future as _,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -11,9 +12,13 @@ use std::{
 use bp_artifact::sync::lock;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
 use tokio::time::{Instant, Sleep};
 
-use super::http::{Body, BoxError};
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The body of a request or response.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// No data was received for this long.
 #[derive(Debug, thiserror::Error)]

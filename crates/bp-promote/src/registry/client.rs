@@ -14,10 +14,11 @@ use futures_core::future::BoxFuture;
 use super::ecr::EcrClients;
 use super::{
     auth::Scope,
+    body::Body,
     credentials::CredentialSource,
     error::RegistryError,
     host::Host,
-    http::{Body, Call, Http, full},
+    http::{Call, Http, full},
     providers::profile_of,
 };
 use crate::{

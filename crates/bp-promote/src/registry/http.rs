@@ -9,30 +9,29 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{error::Classified as _, time::TimeSource};
+use bp_artifact::{
+    error::{Classified as _, chain},
+    host::host_and_port,
+    time::TimeSource,
+};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use jiff::fmt::rfc2822;
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 use tracing::Instrument as _;
 use url::Url;
 
 use super::{
-    body::{IdleTimeoutBody, MonitoredBody, UploadActivity, stalled},
+    body::{Body, BoxError, IdleTimeoutBody, MonitoredBody, UploadActivity, stalled},
     endpoints::Endpoints,
     error::{ApiErrors, RegistryError, RequestLine},
     origin::{Origin, origin_of},
     spans,
-    tls::transport_error,
+    tls::TlsProblem,
 };
-
-pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// The body of a request or response.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The HTTP service that sends requests: reqwest in production, a sandbox in tests.
 pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
@@ -378,4 +377,15 @@ pub(super) fn cannot_connect(error: &(dyn StdError + Send + Sync + 'static)) -> 
         cause = error.source();
     }
     false
+}
+
+/// The error of a request to `url` without a response.
+fn transport_error(at: RequestLine, url: &Url, source: BoxError) -> RegistryError {
+    match TlsProblem::of(url, &chain(&*source)) {
+        Some(problem) => {
+            let host = host_and_port(url.as_str()).unwrap_or_default();
+            RegistryError::Tls { at, host, problem, source }
+        }
+        None => RegistryError::Transport { at, source },
+    }
 }

@@ -208,7 +208,7 @@ pub(super) fn list_retries(error: &RegistryError) -> Retries {
     }
 }
 
-/// The same for a list that the copy can do without.
+/// The same for a list that the copy does not require.
 pub(super) fn optional_list_retries(error: &RegistryError) -> Retries {
     match list_retries(error) {
         Retries::ByPolicy => Retries::AtMost(3),

@@ -35,11 +35,12 @@ mod upload;
 #[cfg(feature = "ecr")]
 pub use self::ecr::EcrClients;
 pub use self::{
+    body::Body,
     builder::{BuildError, RegistryClientBuilder},
     client::RegistryClient,
     credentials::{Anonymous, Chain, CredentialError, CredentialSource, DockerConfig, Logins},
     error::{ApiError, ApiErrors, RegistryError, RequestLine},
-    http::{Body, Transport, transport},
+    http::{Transport, transport},
     login::Login,
     repository::RepositoryClient,
     resolver::RegistryResolver,

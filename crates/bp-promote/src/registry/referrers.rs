@@ -260,7 +260,7 @@ struct Failures {
 }
 
 impl Failures {
-    /// So many attempts with the same server error in succession are not retried.
+    /// The number of successive attempts with the same server error after which it is not retried.
     const MOST: u32 = 4;
 
     fn retries(&self) -> impl FnMut(&RegistryError) -> Retries {

@@ -10,10 +10,11 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     auth::Scope,
+    body::Body,
     client::{RegistryClient, RequestContext},
     error::RegistryError,
     host::Host,
-    http::{Body, Call, MAX_ANSWER},
+    http::{Call, MAX_ANSWER},
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},

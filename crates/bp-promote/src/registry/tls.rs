@@ -2,13 +2,7 @@
 
 use std::fmt;
 
-use bp_artifact::{error::chain, host::host_and_port};
 use url::Url;
-
-use super::{
-    error::{RegistryError, RequestLine},
-    http::BoxError,
-};
 
 /// Why no TLS connection can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +37,7 @@ impl fmt::Display for TlsProblem {
 
 impl TlsProblem {
     /// Recognises the problem in the text of an error: its type depends on the HTTP client and its TLS library.
-    fn of(url: &Url, error: &str) -> Option<Self> {
+    pub(super) fn of(url: &Url, error: &str) -> Option<Self> {
         let is_tls = url.scheme() == "https";
         if is_tls && error.contains("InvalidContentType") {
             Some(TlsProblem::PlainHttp)
@@ -56,16 +50,5 @@ impl TlsProblem {
         } else {
             None
         }
-    }
-}
-
-/// The error of a request to `url` without a response.
-pub(super) fn transport_error(at: RequestLine, url: &Url, source: BoxError) -> RegistryError {
-    match TlsProblem::of(url, &chain(&*source)) {
-        Some(problem) => {
-            let host = host_and_port(url.as_str()).unwrap_or_default();
-            RegistryError::Tls { at, host, problem, source }
-        }
-        None => RegistryError::Transport { at, source },
     }
 }

@@ -14,7 +14,8 @@ use url::Url;
 use super::{
     RegistryError, RepositoryClient,
     auth::Scope,
-    http::{Body, Call},
+    body::Body,
+    http::Call,
     repository::{STORED, check_reported, not_stored, text},
 };
 use crate::{

@@ -2,7 +2,12 @@
 
 use bp_artifact::deploy::Cause;
 
-use super::{Reading, is_role, message::ServiceMessage, pull, response::Response};
+use super::{
+    message::ServiceMessage,
+    pull,
+    reading::{Reading, is_role},
+    response::Response,
+};
 
 /// Classifies why a task or container could not start or was stopped. `None` when the text does not state it.
 pub(super) fn read(text: &str) -> Option<Reading> {

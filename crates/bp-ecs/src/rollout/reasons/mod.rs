@@ -10,48 +10,33 @@
 //! responses (`tests/recorded`).
 
 mod agent;
+mod health;
 mod message;
 mod pull;
+mod reading;
 mod response;
 mod scheduler;
 mod status;
 
-use bp_artifact::deploy::Cause;
-
 use self::message::ServiceMessage;
-
-/// The cause of a message, and the object that it mentions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reading {
-    pub(crate) cause: Cause,
-    pub(crate) object: Option<String>,
-}
-
-impl Reading {
-    fn new(cause: Cause) -> Self {
-        Reading { cause, object: None }
-    }
-
-    fn about(self, object: Option<impl Into<String>>) -> Self {
-        Reading { object: object.map(Into::into), ..self }
-    }
-}
+pub(crate) use self::reading::Reading;
 
 /// Classifies a stop reason, an event or a status reason. `None` when it does not state a cause.
 pub(crate) fn read(text: &str) -> Option<Reading> {
     let text = without_prefix(text);
+    // An event about a failed deployment, which repeats the status reason.
+    if let Some(reason) = text.strip_prefix("deployment failed: ") {
+        return status::of_alarm(reason).or_else(|| read(reason));
+    }
     let mut rules = scheduler::RULES.iter().chain(&status::RULES);
     match rules.find_map(|(begins, rule)| Some((text.strip_prefix(begins)?, rule))) {
         Some((rest, rule)) => rule(rest),
         None => {
             let message = ServiceMessage::of(text);
-            of_health(&message).or_else(|| agent::read(text))
+            health::read(&message).or_else(|| agent::read(text))
         }
     }
 }
-
-/// Classifies the rest of a text with a known beginning.
-type Rule = fn(&str) -> Option<Reading>;
 
 /// The text without the leading names of service, task set, deployment, task, instance and port.
 fn without_prefix(text: &str) -> &str {
@@ -75,37 +60,10 @@ fn without_prefix(text: &str) -> &str {
     }
 }
 
-/// Classifies failed health checks of load balancer and container.
-fn of_health(message: &ServiceMessage) -> Option<Reading> {
-    if message.contains("target group is not found") {
-        return Some(Reading::new(Cause::DeploymentConfiguration).about(message.name(is_target_group)));
-    }
-    let unhealthy = [
-        "failed elb health checks",
-        "failed vpc lattice health checks",
-        "is unhealthy in",
-        "is not healthy in",
-    ];
-    if message.contains_any(&unhealthy) {
-        return Some(Reading::new(Cause::LoadBalancerUnhealthy).about(message.name(is_target_group)));
-    }
-    message.contains("failed container health checks").then(|| Reading::new(Cause::HealthCheckFailed))
-}
-
-fn is_target_group(name: &str) -> bool {
-    name.contains(":targetgroup/")
-}
-
-fn is_role(name: &str) -> bool {
-    name.starts_with("arn:") && (name.contains(":role/") || name.contains(":assumed-role/"))
-}
-
-fn is_arn(name: &str) -> bool {
-    name.starts_with("arn:")
-}
-
 #[cfg(test)]
 mod tests {
+    use bp_artifact::deploy::Cause;
+
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bp_artifact::deploy::Cause;
 
-use super::{Reading, message::ServiceMessage};
+use super::{message::ServiceMessage, reading::Reading};
 
 /// Classifies a failed image pull by the response of the registry, or by the runtime's error.
 pub(super) fn read(message: &ServiceMessage) -> Reading {

@@ -2,7 +2,12 @@
 
 use bp_artifact::deploy::Cause;
 
-use super::{Reading, Rule, agent, is_role, is_target_group, message::ServiceMessage, response::Response};
+use super::{
+    agent,
+    message::ServiceMessage,
+    reading::{Reading, Rule, is_role, is_target_group},
+    response::Response,
+};
 
 /// Events by their beginning, after the names.
 ///

@@ -3,15 +3,16 @@
 use bp_artifact::deploy::Cause;
 
 use super::{
-    Reading, Rule, agent, is_arn, is_role, is_target_group, message::ServiceMessage, of_health, read,
+    agent, health,
+    message::ServiceMessage,
+    reading::{Reading, Rule, is_arn, is_role, is_target_group},
     response::Response,
 };
 
 /// Status reasons by their beginning.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshooting-blue-green.html>
-pub(super) static RULES: [(&str, Rule); 6] = [
-    ("deployment failed: ", of_failure),
+pub(super) static RULES: [(&str, Rule); 5] = [
     ("Service deployment rolled back because ", of_rollback),
     ("Service deployment stopped because ", of_rollback),
     ("ECS deployment circuit breaker: ", |_| None),
@@ -19,12 +20,9 @@ pub(super) static RULES: [(&str, Rule); 6] = [
     ("deployment completed", |_| None),
 ];
 
-/// Classifies an event about a failed deployment, which repeats the status reason.
-fn of_failure(rest: &str) -> Option<Reading> {
-    if ServiceMessage::of(rest).contains("alarm detected") {
-        return Some(Reading::new(Cause::AlarmTriggered));
-    }
-    read(rest)
+/// The cause of a deployment that an alarm ended.
+pub(super) fn of_alarm(reason: &str) -> Option<Reading> {
+    ServiceMessage::of(reason).contains("alarm detected").then(|| Reading::new(Cause::AlarmTriggered))
 }
 
 /// Classifies the reason of a rollback by ECS.
@@ -51,7 +49,7 @@ fn of_rollback(rest: &str) -> Option<Reading> {
         let object = message.name(is_target_group).or_else(|| message.name(is_arn));
         return Some(Reading::new(Cause::DeploymentConfiguration).about(object));
     }
-    of_health(&message).or_else(|| agent::read(rest))
+    health::read(&message).or_else(|| agent::read(rest))
 }
 
 /// The hook without a target: `POST_SCALE_UP pause hook`.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     names::{epoch, hex_id},
-    service::Service,
+    service::{Event, Service},
     task::{Failure, Task},
 };
 
@@ -17,14 +17,6 @@ pub(super) const DEREGISTRATION: Duration = Duration::from_secs(10);
 const SHOWN: usize = 100;
 /// How many events are kept.
 const KEPT: usize = 300;
-
-/// A service event. Its time may be in the future: then it is not shown yet.
-#[derive(Debug)]
-pub(super) struct Event {
-    id: String,
-    pub(super) at: Timestamp,
-    message: String,
-}
 
 /// `(task a) (task b)`, as in messages.
 fn list(ids: &[String]) -> String {

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use super::{
     definition::Definition,
-    events::Event,
     injected::InjectedContainer,
     names::{Place, deployment_number, word_id},
     pace::Pace,
@@ -37,6 +36,14 @@ impl Status {
             Status::Inactive => "INACTIVE",
         }
     }
+}
+
+/// A service event. Its time may be in the future: then it is not shown yet.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) id: String,
+    pub(super) at: Timestamp,
+    pub(super) message: String,
 }
 
 /// One service.

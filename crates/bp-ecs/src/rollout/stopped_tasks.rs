@@ -1,4 +1,4 @@
-//! The service's stopped tasks, read with at most one call per poll, and the decision when they fail a deployment.
+//! The stopped tasks of a service: read one call at a time, and which of them count as failures of the deployment.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,11 @@ use bp_artifact::deploy::Cause;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{
-    diagnose::Stopped,
-    follow::{End, Follower, Phase},
-    judge::Snapshot,
-    service::deployment,
-    strategy::{FailureLimit, rolls_back},
-};
+use super::diagnose::Stopped;
 use crate::{api::Api, error::Error, names::name_of};
 
 /// The maximum number of tasks per DescribeTasks call.
 const TASKS: usize = 100;
-/// The maximum number of calls of a poll.
-const MAX_CALLS: u32 = 3;
 
 /// The stopped tasks of a service, as far as they are known.
 #[derive(Debug, Default)]
@@ -167,8 +159,13 @@ impl StoppedTasks {
         !self.unread.is_empty() || self.page.is_some()
     }
 
+    /// Notes that there may be tasks that were not listed: something changed, or ECS counts more failures than are known.
+    pub(super) fn expect(&mut self, changed: bool, counted: usize) {
+        self.stale |= changed || counted > self.failed.len() + self.failed_before.len();
+    }
+
     /// Whether a call would read something.
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         self.stale || self.has_unread() || !self.stopping.is_empty()
     }
 
@@ -183,7 +180,7 @@ impl StoppedTasks {
     }
 
     /// Whether `limit` tasks failed for the same cause since the last progress.
-    fn reach(&self, limit: usize) -> bool {
+    pub(super) fn reach(&self, limit: usize) -> bool {
         let counts = |stopped: &&Stopped| !self.outweighed.contains(&stopped.task);
         let failed = || self.failed.iter().filter(counts);
         failed().any(|one| failed().filter(|other| other.cause == one.cause).count() >= limit)
@@ -193,48 +190,4 @@ impl StoppedTasks {
 /// Whether the task began to stop after the success.
 fn is_after(stopped: &Stopped, success: Option<Timestamp>) -> bool {
     stopped.at.zip(success).is_some_and(|(at, success)| at > success)
-}
-
-impl Follower<'_> {
-    /// Reads stopped tasks if there may be new ones: one call, if the poll has one left.
-    pub(super) async fn read_some_stopped(&mut self, snapshot: &Snapshot, changed: bool) {
-        let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
-        // ECS may count a failure before it lists the task.
-        let counted = mine.map_or(0, |mine| usize::try_from(mine.failed_tasks).unwrap_or(0));
-        self.stopped.stale |=
-            changed || counted > self.stopped.failed.len() + self.stopped.failed_before.len();
-        if self.calls >= MAX_CALLS || !self.stopped.has_work() {
-            return;
-        }
-        self.calls += 1;
-        let target = self.target;
-        self.stopped.read_some(&target.api, &self.ours.id, target.container()).await;
-    }
-
-    /// The number of failed tasks that fails the deployment.
-    pub(super) fn failure_limit(&self, snapshot: &Snapshot) -> usize {
-        FailureLimit::of(snapshot).tasks(self.target.options.fail_after.get(), self.most_running) as usize
-    }
-
-    /// Fails the deployment if enough tasks stopped for the same cause.
-    pub(super) async fn check_stopped_tasks(&mut self, snapshot: &Snapshot, changed: bool) -> Option<End> {
-        let limit = self.failure_limit(snapshot);
-        let reason = format!("{limit} tasks stopped for the same reason");
-        let ecs_rolls_back = self.observes && snapshot.service.as_ref().is_some_and(rolls_back);
-        match self.phase {
-            Phase::RollingBack | Phase::Stabilizing => return None,
-            Phase::Deploying if self.failed && ecs_rolls_back => return None,
-            Phase::Deploying if self.failed => return self.roll_back(snapshot, reason).await,
-            Phase::Deploying | Phase::Restoring => {}
-        }
-        self.read_some_stopped(snapshot, changed).await;
-        if !self.stopped.reach(limit) {
-            return None;
-        }
-        if self.phase == Phase::Restoring {
-            return Some(self.rollback_failed(snapshot, &reason));
-        }
-        self.fail(snapshot, "", Cause::Unknown).await;
-        if ecs_rolls_back { None } else { self.roll_back(snapshot, reason).await }
-    }
 }
