@@ -78,7 +78,7 @@ pub enum Error {
     /// Another controller owns the workload, and would restore its own image.
     #[error(
         "{workload} is owned by {owner}, whose controller may restore its own image; change the image in {owner}, or allow \
-        the change (option allow_owner)"
+        the change (eks.allow-owner of bp.toml, option allow_owner)"
     )]
     Owned {
         /// The workload.

@@ -50,6 +50,7 @@ async fn an_incident_is_recorded_without_values_and_addresses() {
         recording.source = "bp-sandbox, by crates/bp-eks/tests/record.rs".to_owned();
         recording.expect = serde_json::from_value(json!({
             "fatal_now": false, "causes": ["ContainerExited"], "why": "exit code 3, restarted twice",
+            "line": "a container exited (container web, exit code 3): exit code 3, restarted 2 times",
         }))
         .unwrap();
         recording.write(INCIDENT).unwrap();
@@ -165,6 +166,7 @@ async fn a_namespace_is_recorded_with_every_kind_and_without_secrets() {
         recording.source = "bp-sandbox, by crates/bp-eks/tests/record.rs".to_owned();
         recording.expect = serde_json::from_value(json!({
             "workload": "deployment/web", "fatal_now": false, "causes": ["ContainerExited"],
+            "line": "a container exited (container web, exit code 3): exit code 3, restarted 2 times",
             "why": "exit code 3, restarted twice; the other workloads run",
         }))
         .unwrap();

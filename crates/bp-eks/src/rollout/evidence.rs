@@ -51,7 +51,7 @@ pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: 
 }
 
 /// The kubectl command that shows most about a failure.
-fn command(
+pub(super) fn command(
     cluster: &WorkloadApi,
     cause: Cause,
     container: Option<&str>,
@@ -161,7 +161,7 @@ fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
         message.push_str(&format!("; before: {}, exit code {}", last.reason.text(), last.exit_code));
     }
     if container.restart_count > 0 {
-        message.push_str(&format!("; restarted {} times", container.restart_count));
+        message.push_str(&format!("; {}", diagnose::restarted(container.restart_count)));
     }
     let source = format!("{}/{}", source(pod), container.name);
     Some(Evidence::new(EvidenceKind::Container, message).source(source))

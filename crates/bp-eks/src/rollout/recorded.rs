@@ -56,6 +56,7 @@ struct Expected {
     /// The beginning of the first line of the report.
     line: Option<String>,
     class: Option<String>,
+    /// What that line or the error's message contains, and what it does not.
     says: Option<String>,
     not: Option<String>,
 }
@@ -290,10 +291,10 @@ fn recorded_pods_and_refusals_have_the_expected_cause_recovery_and_report() {
             None => expected.causes.is_empty(),
         };
         let said = symptom.as_ref().map(line);
-        let is_line = expected
-            .line
-            .as_ref()
-            .is_none_or(|line| said.as_ref().is_some_and(|said| said.starts_with(line)));
+        let says = |is: &dyn Fn(&str) -> bool| said.as_deref().is_some_and(is);
+        let is_line = expected.line.as_ref().is_none_or(|line| says(&|said| said.starts_with(line)))
+            && expected.says.as_ref().is_none_or(|part| says(&|said| said.contains(part)))
+            && expected.not.as_ref().is_none_or(|part| !says(&|said| said.contains(part)));
         if fatal != expected.fatal_now || !is_cause || !is_line {
             wrong.push(format!("{name}: fatal {fatal}, {symptom:?}, {said:?}; expected {expected:?}"));
         }

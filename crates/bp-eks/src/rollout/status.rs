@@ -51,8 +51,11 @@ impl WorkloadRollout {
             let symptom = diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid));
             match symptom {
                 Some(symptom) if symptom.recovery != Recovery::Starting => {
-                    let failure = FailureReport::new(symptom.cause, symptom.message);
-                    let failure = failure.in_container(symptom.container, symptom.exit_code);
+                    let command =
+                        evidence::command(&self.api, symptom.cause, symptom.container.as_deref(), Some(pod));
+                    let failure = FailureReport::new(symptom.cause, symptom.message)
+                        .in_container(symptom.container, symptom.exit_code)
+                        .inspect_with(command.iter().map(String::as_str));
                     let at = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
                     status.failures.push(UnitFailure::new(format!("pod/{}", pod.name_any()), at, failure));
                 }

@@ -1,8 +1,9 @@
 //! Why a pod is not ready by its conditions: scheduling, readiness gates, containers that run and are not ready.
 
 use bp_artifact::deploy::Cause;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerState, Event, Pod};
 
+use super::{exits, restarted};
 use crate::api::{
     pod,
     symptom::{Recovery, Symptom},
@@ -40,13 +41,15 @@ pub(super) fn readiness_gate(pod: &Pod) -> Option<Symptom> {
     let is_gate = |kind: &str| gates.contains(&kind) || of_target(kind);
     let failing = conditions.into_iter().find(|c| is_gate(c.type_.text()) && c.status.text() != "True");
     let Some(failing) = failing else {
-        // The gate has no condition yet: its controller has not seen the pod.
-        let cause = if TARGET_HEALTH.iter().any(|prefix| said.contains(prefix)) {
-            Cause::LoadBalancerUnhealthy
-        } else {
-            Cause::HealthCheckFailed
+        // `corresponding condition of pod readiness gate "…" does not exist.`
+        let Some(gate) = said.split('"').nth(1) else {
+            return Some(Symptom::new(Cause::HealthCheckFailed, Recovery::Sometime, said));
         };
-        return Some(Symptom::new(cause, Recovery::Sometime, said));
+        let cause = if of_target(gate) { Cause::LoadBalancerUnhealthy } else { Cause::HealthCheckFailed };
+        let message = format!(
+            "the readiness gate {gate} has no condition yet: its controller has not registered the pod"
+        );
+        return Some(Symptom::new(cause, Recovery::Sometime, message));
     };
     let (kind, reason) = (failing.type_.text(), failing.reason.text());
     let cause = if of_target(kind) { Cause::LoadBalancerUnhealthy } else { Cause::HealthCheckFailed };
@@ -61,17 +64,24 @@ pub(super) fn readiness_gate(pod: &Pod) -> Option<Symptom> {
     Some(Symptom::new(cause, recovery, message))
 }
 
-/// A container runs and has not become ready, and no event says why.
-pub(super) fn unready(pod: &Pod) -> Option<Symptom> {
+/// A container runs and has not become ready, and no event says why. Of one that was restarted, the last run has ended.
+pub(super) fn unready(pod: &Pod, events: &[&Event]) -> Option<Symptom> {
     let status = pod.status.as_ref()?;
     let mut containers = status.container_statuses.iter().flatten();
-    let is_running = |state: &k8s_openapi::api::core::v1::ContainerState| state.running.is_some();
+    let is_running = |state: &ContainerState| state.running.is_some();
     let unready = containers.find(|c| !c.ready && c.state.as_ref().is_some_and(is_running))?;
-    let message = if unready.restart_count > 0 {
-        format!("it runs and is not ready, restarted {} times", unready.restart_count)
+    let has_ended = unready.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let symptom = if unready.restart_count > 0 && has_ended {
+        let last = exits::crash(pod, unready, events);
+        let message = format!("it runs and is not ready; before: {}", last.message);
+        Symptom { message, recovery: Recovery::Starting, ..last }
     } else {
-        "it runs and is not ready".to_owned()
+        let message = if unready.restart_count > 0 {
+            format!("it runs and is not ready, {}", restarted(unready.restart_count))
+        } else {
+            "it runs and is not ready".to_owned()
+        };
+        Symptom::new(Cause::HealthCheckFailed, Recovery::Starting, message)
     };
-    let symptom = Symptom::new(Cause::HealthCheckFailed, Recovery::Starting, message);
     Some(symptom.of_container(&unready.name))
 }

@@ -38,6 +38,11 @@ pub(super) fn crash(pod: &Pod, container: &ContainerStatus, events: &[&Event]) -
     }
 }
 
+/// `restarted once`, `restarted 3 times`.
+pub(crate) fn restarted(times: i32) -> String {
+    if times == 1 { "restarted once".to_owned() } else { format!("restarted {times} times") }
+}
+
 fn restarts(container: &ContainerStatus) -> u32 {
     container.restart_count.max(0).unsigned_abs()
 }
@@ -45,7 +50,7 @@ fn restarts(container: &ContainerStatus) -> u32 {
 /// A failed `postStart` hook: it ends its container, which is started again. One failure may be a dependency's.
 pub(super) fn hook(container: &ContainerStatus, message: &str) -> Symptom {
     let recovery = if container.restart_count > 0 { Recovery::Never } else { Recovery::Sometime };
-    Symptom::new(Cause::ConfigInvalid, recovery, message)
+    Symptom::new(Cause::ConfigInvalid, recovery, format!("the postStart hook failed: {message}"))
 }
 
 /// The event of the hook that ended the last run.
@@ -121,7 +126,7 @@ pub(super) fn exit(terminated: &ContainerStateTerminated, restarts: i32) -> Symp
         reason => format!("{reason}, exit code {code}"),
     };
     if restarts > 0 {
-        message.push_str(&format!(", restarted {restarts} times"));
+        message.push_str(&format!(", {}", restarted(restarts)));
     }
     if !said.is_empty() {
         message.push_str(": ");

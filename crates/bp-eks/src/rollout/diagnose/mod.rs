@@ -18,7 +18,10 @@ use std::cmp::Reverse;
 use bp_artifact::deploy::Cause;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod};
 
-pub(crate) use self::ended::{by_its_node, has_failed};
+pub(crate) use self::{
+    ended::{by_its_node, has_failed},
+    exits::restarted,
+};
 use crate::api::{
     event, pod,
     symptom::{Recovery, Symptom},
@@ -44,7 +47,7 @@ pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> 
     if !pod::is_ready(pod) {
         found.extend(conditions::readiness_gate(pod));
         found.extend(events.iter().filter_map(|event| warnings::symptom(pod, event)));
-        found.extend(conditions::unready(pod));
+        found.extend(conditions::unready(pod, &events));
     }
     // The sort is stable: among equal symptoms the first container's wins.
     found.sort_by_key(|symptom| Reverse(symptom.rank()));
