@@ -1,10 +1,11 @@
-//! `deploy-eks --check`: images of a single platform, as produced by `docker build && docker push`.
+//! `deploy-eks`: images of a single platform, as produced by `docker build && docker push`; the options of bp.toml.
 #![cfg(feature = "sandbox")]
 
 mod common;
 
 use bp_sandbox::{Effect, Fault};
 use common::Stage;
+use serde_json::json;
 
 /// Pushes an image of one platform to the registry of staging, and runs `deploy-eks --check` with it.
 async fn dry_run(stage: &Stage, platform: &str) -> common::Ended {
@@ -38,4 +39,38 @@ async fn an_unreadable_image_configuration_is_reported_and_does_not_fail_the_che
     let end = dry_run(&stage, "linux/arm64").await;
     assert_eq!(end.code, 0, "{}{}", end.stdout, end.stderr);
     assert!(end.stdout.contains("not known"), "{}", end.stdout);
+}
+
+#[tokio::test]
+async fn a_workload_scaled_to_zero_is_deployed_if_bp_toml_allows_it() {
+    let stage = Stage::new().await;
+    let cluster = stage.world.sandbox.cluster("staging");
+    cluster.patch("keda", "deployments", "shop", "web", &json!({ "spec": { "replicas": 0 } }));
+    let deploy = ["--env", "staging", "--take-over"];
+    let end = stage.run("deploy-eks", &deploy).await;
+    assert_eq!(end.code, 6, "{}{}", end.stdout, end.stderr);
+    assert!(end.stdout.contains("0 replicas"), "{}", end.stdout);
+    let end = stage.run("deploy-eks", &[&deploy[..], &["--set", "eks.allow-no-replicas=on"]].concat()).await;
+    assert_eq!(end.code, 0, "{}{}", end.stdout, end.stderr);
+    assert!(end.stdout.contains("0 replicas"), "{}", end.stdout);
+}
+
+#[tokio::test]
+async fn a_workload_of_an_operator_is_changed_if_bp_toml_allows_it() {
+    let stage = Stage::new().await;
+    let owner = json!([{ "apiVersion": "apps.example.com/v1", "kind": "Shop", "name": "shop", "uid": "1", "controller": true }]);
+    let cluster = stage.world.sandbox.cluster("staging");
+    cluster.patch(
+        "operator",
+        "deployments",
+        "shop",
+        "web",
+        &json!({ "metadata": { "ownerReferences": owner } }),
+    );
+    let deploy = ["--env", "staging", "--take-over"];
+    let end = stage.run("deploy-eks", &deploy).await;
+    assert_eq!(end.code, 5, "{}{}", end.stdout, end.stderr);
+    assert!(end.stderr.contains("Shop/shop") && end.stderr.contains("eks.allow-owner"), "{}", end.stderr);
+    let end = stage.run("deploy-eks", &[&deploy[..], &["--set", "eks.allow-owner=on"]].concat()).await;
+    assert_eq!(end.code, 0, "{}{}", end.stdout, end.stderr);
 }

@@ -125,7 +125,7 @@ async fn a_circuit_breaker_with_one_task_is_a_rollback_with_the_image_as_its_obj
         DeployEvent::Progress { progress, .. } => Some(progress.clone()),
         _ => None,
     });
-    assert_eq!(first.unwrap().to_string(), "0/1 running, 1 old (IN_PROGRESS)");
+    assert_eq!(first.unwrap().to_string(), "0/1 running, 1 old still running (IN_PROGRESS)");
 }
 
 #[tokio::test(start_paused = true)]

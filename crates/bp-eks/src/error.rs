@@ -75,6 +75,17 @@ pub enum Error {
         /// The workload.
         workload: Workload,
     },
+    /// Another controller owns the workload, and would restore its own image.
+    #[error(
+        "{workload} is owned by {owner}, whose controller may restore its own image; change the image in {owner}, or allow \
+        the change (eks.allow-owner of bp.toml, option allow_owner)"
+    )]
+    Owned {
+        /// The workload.
+        workload: Workload,
+        /// Kind and name of the owner, such as `Kafka/events`.
+        owner: String,
+    },
     /// Another field manager owns the field.
     #[error(
         "the field of {object} is owned by {}; remove it there, or take it over once (--take-over, option take_over)",
@@ -277,6 +288,7 @@ impl Classified for Error {
             | Error::ContainerNotNamed { .. } => ErrorClass::BadInput,
             Error::Paused { .. }
             | Error::OnDelete { .. }
+            | Error::Owned { .. }
             | Error::NotUndoable { .. }
             | Error::TooManyJobs { .. }
             | Error::Conflict { .. }

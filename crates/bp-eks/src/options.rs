@@ -2,11 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
     time::Duration,
 };
 
-use bp_artifact::{deploy::OnFailure, time::WaitError};
+use bp_artifact::{DigestRef, deploy::OnFailure, resolve::Resolve, time::WaitError};
+
+use crate::api::symptom::RESTARTS;
 
 /// Controllers retry a refused pod with exponential backoff from 5 ms: the fifteenth retry is within this time, so a
 /// webhook may be down for 80 s.
@@ -26,9 +30,13 @@ const GRACE: Duration = Duration::from_secs(90);
 pub struct Options {
     pub(crate) deadline: Duration,
     pub(crate) on_failure: OnFailure,
-    pub(crate) fail_after: NonZeroU32,
+    pub(crate) fail_after: Option<NonZeroU32>,
+    pub(crate) restarts: NonZeroU32,
     pub(crate) grace: Duration,
     pub(crate) take_over: bool,
+    pub(crate) allow_owner: bool,
+    pub(crate) allow_no_replicas: bool,
+    pub(crate) registry: Option<Registry>,
     pub(crate) circuit_breaker: bool,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) annotations: BTreeMap<String, String>,
@@ -50,9 +58,13 @@ impl Options {
         Ok(Options {
             deadline,
             on_failure: OnFailure::default(),
-            fail_after: NonZeroU32::MIN.saturating_add(1),
+            fail_after: None,
+            restarts: NonZeroU32::MIN.saturating_add(RESTARTS - 1),
             grace: GRACE,
             take_over: false,
+            allow_owner: false,
+            allow_no_replicas: false,
+            registry: None,
             circuit_breaker: false,
             environment: Vec::new(),
             annotations: BTreeMap::new(),
@@ -74,19 +86,37 @@ impl Options {
         self
     }
 
-    /// The number of pods with the same final failure that fails the rollout; defaults to two. The rollout also fails
-    /// when every new pod fails.
+    /// The number of pods with the same final failure that fails the rollout; defaults to a fourth of the new pods, at
+    /// least two. The rollout also fails when every new pod fails. Pods that fail on one node only, while new pods on
+    /// other nodes are ready, do not fail it early: then the node is the likely reason.
     pub fn fail_after(mut self, pods: NonZeroU32) -> Self {
-        self.fail_after = pods;
+        self.fail_after = Some(pods);
         self
     }
 
-    /// The grace period for transient refusals, limited by the deadline: new pods that are refused because a webhook is
-    /// down, an object was changed concurrently, a quota is about to be freed or a service account is not yet created;
-    /// the rollout's own change that is refused like this; reads that are denied, or whose credentials have expired,
-    /// after the change was applied. Defaults to 90 s, in which the controllers retry a pod fifteen times.
+    /// The number of restarts after which a container in a crash loop has failed; defaults to three, about 30 s after
+    /// its first exit. A program may exit until its database or its sidecar is ready. A container that ran out of
+    /// memory, or whose program cannot be started, fails without further restarts.
     ///
-    /// Permanent refusals (Pod Security, a policy's denial, an invalid object) fail immediately.
+    /// ```
+    /// # use std::{num::NonZeroU32, time::Duration};
+    /// # use bp_eks::Options;
+    /// let patient = Options::new(Duration::from_secs(900))?.restarts(NonZeroU32::new(6).unwrap());
+    /// # Ok::<(), bp_artifact::time::WaitError>(())
+    /// ```
+    pub fn restarts(mut self, restarts: NonZeroU32) -> Self {
+        self.restarts = restarts;
+        self
+    }
+
+    /// The grace period for what somebody retries, limited by the deadline: new pods that are refused because a webhook
+    /// is down, an object was changed concurrently, a quota is about to be freed or a service account is not yet
+    /// created; new pods that cannot start because a Secret or ConfigMap does not exist yet, or because the container
+    /// runtime fails; the rollout's own change that is refused like this; reads that are denied, or whose credentials
+    /// have expired, after the change was applied. Defaults to 90 s, in which the controllers retry a pod fifteen times.
+    ///
+    /// What a retry cannot change fails immediately: Pod Security, a policy's denial, an invalid object, another
+    /// architecture, a program that does not exist in the image.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -151,6 +181,30 @@ impl Options {
         self
     }
 
+    /// A resolver for the image's registry. When the nodes report that the image does not exist, the registry is asked
+    /// once: if it has the image, as when a replication or a mirror of the nodes is late, the pods have the
+    /// [grace period](Self::grace). Defaults to none: then the report of the nodes is final.
+    pub fn registry(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.registry = Some(Registry(resolver));
+        self
+    }
+
+    /// Whether a workload that another controller owns may be changed. Defaults to off: an operator restores its own
+    /// image, so the rollout fails with [`Error::Owned`](crate::Error::Owned) before any change. For owners that leave
+    /// the image alone.
+    pub fn allow_owner(mut self, yes: bool) -> Self {
+        self.allow_owner = yes;
+        self
+    }
+
+    /// Whether a workload without replicas, as one that an autoscaler has scaled to zero, counts as deployed when its
+    /// template has the image. Defaults to off: no pod proves the digest, so the verdict is
+    /// [`Unproven`](bp_artifact::Verdict::Unproven).
+    pub fn allow_no_replicas(mut self, yes: bool) -> Self {
+        self.allow_no_replicas = yes;
+        self
+    }
+
     /// Takes ownership of the image field from other field managers. Defaults to off: then the first deployment of a
     /// workload that kubectl, Helm or Terraform created fails with [`Error::Conflict`](crate::Error::Conflict), which
     /// contains the field manager.
@@ -161,6 +215,28 @@ impl Options {
     pub fn take_over(mut self, yes: bool) -> Self {
         self.take_over = yes;
         self
+    }
+}
+
+/// The registry of the deployed image.
+#[derive(Clone)]
+pub(crate) struct Registry(Arc<dyn Resolve>);
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+/// The timeout of a question to the registry.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Registry {
+    /// Whether the registry has this image; `false` if it does not answer.
+    pub(crate) async fn has(&self, image: &str) -> bool {
+        let Ok(image) = image.parse::<DigestRef>() else { return false };
+        let confirmed = tokio::time::timeout(REGISTRY_TIMEOUT, self.0.confirm(&image)).await;
+        confirmed.is_ok_and(|confirmed| confirmed.is_ok())
     }
 }
 

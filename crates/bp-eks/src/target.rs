@@ -32,13 +32,22 @@ impl EksTarget {
     pub(crate) fn of(scope: Scope, workload: Workload, container: Option<String>, options: Options) -> Self {
         let id = scope.target(&workload.to_string());
         let api = WorkloadApi { scope, workload };
-        EksTarget(Arc::new(WorkloadRollout { api, id, container, images: Vec::new(), options }))
+        let (also, images) = (Vec::new(), Vec::new());
+        EksTarget(Arc::new(WorkloadRollout { api, id, container, also, images, options }))
     }
 
     /// The container that gets the image; defaults to the only one.
     pub fn container(self, name: impl Into<String>) -> Self {
         let container = Some(name.into());
         EksTarget(Arc::new(WorkloadRollout { container, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// Another container that gets the same image in the same rollout, such as an init container that migrates. All of
+    /// them are verified.
+    pub fn also(self, name: impl Into<String>) -> Self {
+        let mut rollout = Arc::unwrap_or_clone(self.0);
+        rollout.also.push(name.into());
+        EksTarget(Arc::new(rollout))
     }
 
     /// Adds the platforms of an image, against which [`watch`](Self::watch) and [`resume`](Self::resume) verify the
@@ -78,7 +87,8 @@ impl EksTarget {
     ///
     /// A Job's template is immutable: for `job/migrate` a Job `migrate-<digest>` is created. A complete Job of the same
     /// image is a success, a running one is followed, and after a failed one another Job is created. Jobs are not
-    /// rolled back.
+    /// rolled back. Created Jobs have no time to live, so that each image runs once; they have the label
+    /// `bp-eks/derived-from`, and the latest one is the pattern if the configured Job was deleted.
     ///
     /// # Errors
     /// When the input is invalid, the API server refuses a request, or the rollout cannot be watched. A rollout that

@@ -2,7 +2,10 @@
 
 mod common;
 
-use bp_eks::{Cluster, Error, Options, connect::AccessEntry};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use bp_artifact::time::TimeSource;
+use bp_eks::{Cluster, Connector, Error, Options, connect::AccessEntry};
+use bp_sandbox::kube::SECRET_ACCESS_KEY;
 use serde_json::json;
 
 use common::{World, chain, connector};
@@ -61,6 +64,34 @@ async fn reports_the_missing_access_entry_and_the_command_to_create_it() {
     // So does an entry with the role's path, which session ARNs omit.
     world.cluster.access_entries(&["arn:aws:iam::111111111111:role/ci/deploy"]);
     assert!(world.target().current().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_token_that_is_too_long_is_the_first_reason() {
+    let world = world().await;
+    let refused = async |session: usize| {
+        let session = Some("t".repeat(session));
+        let credentials = Credentials::new("AKIASANDBOX", SECRET_ACCESS_KEY, session, None, "test");
+        let clock = world.sandbox.clock().clone();
+        let connector = Connector::new(
+            common::eks(&world.sandbox),
+            SharedCredentialsProvider::new(credentials),
+            "eu-central-1",
+            "shop",
+        );
+        let connector = connector.time_source(TimeSource::from_fn(move || clock.now()));
+        let connector = connector.caller(|| std::future::ready(Some(SESSION.to_owned())));
+        let client = connector.connect_with(world.sandbox.transport()).await.unwrap();
+        let options = Options::new(std::time::Duration::from_secs(60)).unwrap();
+        let namespace = Cluster::new(client, "shop").namespace("prod");
+        namespace.workload("deployment/web".parse().unwrap(), options).container("web").current().await
+    };
+    assert!(refused(1000).await.is_ok(), "the sandbox accepts session tokens");
+    let error = refused(4096).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    let said = chain(&error);
+    assert!(said.contains("characters, and aws-iam-authenticator accepts 4096"), "{said}");
+    assert!(said.contains("session tags") && said.contains("; otherwise, "), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,7 +70,8 @@ mod kubernetes {
             ("5ec", Cause::SecretMissing, None),
         ] {
             let real = Real::with(&format!("cause-{beginning}"), &deployment(RUNS)).await;
-            let target = real.target("deployment/web", options(60)).await;
+            let patience = options(60).grace(Duration::from_secs(5));
+            let target = real.target("deployment/web", patience).await;
             let begun = tokio::time::Instant::now();
             let mut work = target.deploy(&image(beginning));
             let (mut kubectl, mut failing) = (None, None);

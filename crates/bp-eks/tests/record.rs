@@ -49,7 +49,8 @@ async fn an_incident_is_recorded_without_values_and_addresses() {
     if std::env::var_os("BP_WRITE_RECORDINGS").is_some() {
         recording.source = "bp-sandbox, by crates/bp-eks/tests/record.rs".to_owned();
         recording.expect = serde_json::from_value(json!({
-            "fatal_now": true, "causes": ["ContainerExited"], "why": "exit code 3, again and again",
+            "fatal_now": false, "causes": ["ContainerExited"], "why": "exit code 3, restarted twice",
+            "line": "a container exited (container web, exit code 3): exit code 3, restarted 2 times",
         }))
         .unwrap();
         recording.write(INCIDENT).unwrap();
@@ -164,8 +165,9 @@ async fn a_namespace_is_recorded_with_every_kind_and_without_secrets() {
     if std::env::var_os("BP_WRITE_RECORDINGS").is_some() {
         recording.source = "bp-sandbox, by crates/bp-eks/tests/record.rs".to_owned();
         recording.expect = serde_json::from_value(json!({
-            "workload": "deployment/web", "fatal_now": true, "causes": ["ContainerExited"],
-            "why": "exit code 3, again and again; the other workloads run",
+            "workload": "deployment/web", "fatal_now": false, "causes": ["ContainerExited"],
+            "line": "a container exited (container web, exit code 3): exit code 3, restarted 2 times",
+            "why": "exit code 3, restarted twice; the other workloads run",
         }))
         .unwrap();
         recording.write(NAMESPACE).unwrap();

@@ -398,8 +398,8 @@ async fn ingress_world() -> (World, ResolvedImage) {
     let backend = |name: &str| json!({ "service": { "name": name, "port": { "name": "http" } } });
     world.cluster.create(json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
-        "metadata": { "name": "shop", "namespace": "prod", "annotations": { "alb.ingress.kubernetes.io/scheme": "internal" } },
-        "spec": { "rules": [{ "http": { "paths": [
+        "metadata": { "name": "shop", "namespace": "prod" },
+        "spec": { "ingressClassName": "nginx", "rules": [{ "http": { "paths": [
             { "path": "/api", "pathType": "Prefix", "backend": backend("api") },
             { "path": "/", "pathType": "Prefix", "backend": backend("web-blue") },
         ] } }] },
@@ -427,21 +427,46 @@ async fn switches_an_ingress_and_back() {
     );
     let shop = switch(options());
     assert_eq!(shop.live().await.unwrap().as_deref(), Some("web-blue"));
-    let (events, outcome) = run(shop.switch("web-green", Some(&second))).await;
-    let outcome = outcome.unwrap();
+    let outcome = run(shop.switch("web-green", Some(&second))).await.1.unwrap();
     assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
     assert_eq!(outcome.previous.unwrap().id, "web-blue");
     assert_eq!(leads_to(&world), ["api", "web-green"], "only the configured backend");
-    assert!(
-        events
-            .iter()
-            .any(|e| matches!(e, DeployEvent::Notice { message, .. } if message.contains("healthy")))
-    );
     let again = run(shop.switch("web-green", Some(&second))).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
     // The field is owned by now: no take-over.
     let back = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-blue", None)).await.1;
     assert_eq!((back.unwrap().changed, leads_to(&world)[1].as_str()), (true, "web-blue"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejects_an_ingress_of_an_application_load_balancer() {
+    let (world, second) = ingress_world().await;
+    let shop = || world.namespace().ingress("shop", ["web-blue", "web-green"], options()).container("web");
+    let class = |name: &str, controller: &str| {
+        world.cluster.create(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+            "metadata": { "name": name }, "spec": { "controller": controller },
+        }));
+    };
+    class("public", "ingress.k8s.aws/alb");
+    class("alb", "k8s.io/ingress-nginx");
+    let with = |change: Value| world.cluster.patch("kubectl", "ingresses", "prod", "shop", &change);
+    for change in [
+        json!({ "spec": { "ingressClassName": "public" } }),
+        json!({
+            "spec": { "ingressClassName": null },
+            "metadata": { "annotations": { "alb.ingress.kubernetes.io/scheme": "internal" } },
+        }),
+    ] {
+        with(change);
+        let error = run(shop().switch("web-green", Some(&second))).await.1.unwrap_err();
+        assert!(matches!(error, TrafficError::TargetGroupReplaced { .. }), "{error}");
+        assert_eq!(error.class(), ErrorClass::Refused);
+        assert_eq!(leads_to(&world), ["api", "web-blue"], "nothing was changed");
+    }
+    // A class with the name of the controller, which another controller serves.
+    with(json!({ "spec": { "ingressClassName": "alb" } }));
+    assert_eq!(run(shop().switch("web-green", Some(&second))).await.1.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]

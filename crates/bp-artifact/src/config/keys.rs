@@ -134,6 +134,31 @@ pub(super) const DEPLOYED: &[Key] = &[
     ),
     key("eks.digest-key", Kind::Text, "The key of the digest in the chart's values, if not image.digest."),
     key("eks.container", Kind::Text, "The container in the pod template, when there are several."),
+    key(
+        "eks.also",
+        Kind::Text,
+        "Additional containers that run the same image, such as an init container that migrates, separated by commas.",
+    ),
+    key(
+        "eks.restarts",
+        Kind::Count,
+        "How many restarts of a container in a crash loop fail the rollout; a program may wait for its dependencies.",
+    ),
+    key(
+        "eks.grace",
+        Kind::Text,
+        "How long new pods may be refused or wait for a missing Secret or ConfigMap until the rollout fails, as in 5m.",
+    ),
+    key(
+        "eks.allow-owner",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether a workload that another controller owns may be changed: for owners that leave the image alone.",
+    ),
+    key(
+        "eks.allow-no-replicas",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether a workload that is scaled to zero counts as deployed.",
+    ),
     key("eks.environment.*", Kind::Text, "An environment variable of the container."),
     key("deploy.timeout", Kind::Text, "The timeout of a deployment, as in 15m."),
     key("deploy.image-timeout", Kind::Text, "How long to wait for the image to appear, as in 5m."),

@@ -256,8 +256,18 @@ pub struct EksConfig {
     pub object: EksObject,
     /// The container's name in the pod template. Optional if there is only one container.
     pub container: Option<String>,
+    /// Additional containers that run the same image.
+    pub also: Vec<String>,
     /// Environment variables of the container. `DEPLOY_PLATFORM` defaults to `eks`, unless `platform-variable` is `off`.
     pub variables: BTreeMap<String, String>,
+    /// The number of restarts after which a container in a crash loop has failed. `None` for the default of bp-eks.
+    pub restarts: Option<NonZeroU32>,
+    /// How long new pods may be refused, or wait for what somebody else creates. `None` for the default of bp-eks.
+    pub grace: Option<Duration>,
+    /// Whether a workload that another controller owns may be changed. Defaults to `off`.
+    pub allow_owner: bool,
+    /// Whether a workload that is scaled to zero counts as deployed. Defaults to `off`.
+    pub allow_no_replicas: bool,
 }
 
 /// The object on Amazon EKS that an image is deployed to.

@@ -269,7 +269,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         secrets: names(settings, "ecs.secrets"),
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
-        tagging: switch(settings, "ecs.tagging")?,
+        tagging: switch(settings, "ecs.tagging")?.unwrap_or(true),
         without_members: list(settings.text("ecs.without-members")?),
         stable_for: stable_for(settings)?,
         tasks: tasks::read(settings)?,
@@ -326,7 +326,12 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         namespace,
         object: object(settings, name, origin)?,
         container: settings.text("eks.container")?,
+        also: list(settings.text("eks.also")?),
         variables: names(settings, "eks.environment"),
+        restarts: count(settings, "eks.restarts")?,
+        grace: settings.get("eks.grace").map(|_| duration(settings, "eks.grace")).transpose()?,
+        allow_owner: switch(settings, "eks.allow-owner")?.unwrap_or(false),
+        allow_no_replicas: switch(settings, "eks.allow-no-replicas")?.unwrap_or(false),
     }))
 }
 
@@ -342,6 +347,9 @@ fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Ek
     };
     if let Some(setting) = settings.get("eks.workload") {
         return Err(setting.invalid("eks.workload and eks.release are mutually exclusive"));
+    }
+    if let Some(setting) = settings.get("eks.also") {
+        return Err(setting.invalid("eks.also requires a workload: the chart of eks.release sets its images"));
     }
     Ok(EksObject::Release(ReleaseConfig {
         name: release,
@@ -382,12 +390,11 @@ fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
     }
 }
 
-/// A switch, which defaults to on.
-fn switch(settings: &Settings, key: &str) -> Result<bool, ConfigError> {
-    let Some(setting) = settings.get(key) else { return Ok(true) };
+fn switch(settings: &Settings, key: &str) -> Result<Option<bool>, ConfigError> {
+    let Some(setting) = settings.get(key) else { return Ok(None) };
     match setting.value.as_str() {
-        ON => Ok(true),
-        OFF => Ok(false),
+        ON => Ok(Some(true)),
+        OFF => Ok(Some(false)),
         other => Err(setting.invalid(format!("{other:?} is neither {ON:?} nor {OFF:?}"))),
     }
 }

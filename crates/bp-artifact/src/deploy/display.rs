@@ -56,6 +56,9 @@ fn failing(f: &mut fmt::Formatter<'_>, target: &TargetId, failure: &FailureRepor
             write!(f, "\n    {}{at}: {line}", evidence.source)?;
         }
     }
+    if let Some(command) = &failure.inspect {
+        write!(f, "\n    inspect: {}", text::single_line(command))?;
+    }
     write!(f, "\n    what to do: {}", failure.advice())
 }
 
@@ -82,7 +85,7 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Progress { desired, running, pending, failed, old, stage } = self;
         write!(f, "{running}/{desired} running")?;
-        for (count, word) in [(pending, "starting"), (failed, "failed"), (old, "old")] {
+        for (count, word) in [(pending, "starting"), (failed, "failed"), (old, "old still running")] {
             if *count > 0 {
                 write!(f, ", {count} {word}")?;
             }
@@ -153,7 +156,7 @@ mod tests {
         let progress =
             Progress { desired: 2, running: 1, old: 2, stage: "ramp".into(), ..Progress::default() };
         let event = DeployEvent::Progress { target: id(), progress };
-        assert_eq!(event.to_string(), "ecs/shop/web: 1/2 running, 2 old (ramp)");
+        assert_eq!(event.to_string(), "ecs/shop/web: 1/2 running, 2 old still running (ramp)");
 
         let outcome = Outcome {
             verdict: Verdict::Deployed,

@@ -1,6 +1,6 @@
 //! Failure reports: the cause of a failed deployment, and the evidence.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub struct FailureReport {
     /// Its exit code, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// A command that shows more, safe to paste into a shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<String>,
     /// The evidence, most relevant first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
@@ -39,6 +42,7 @@ impl FailureReport {
             object: None,
             container: None,
             exit_code: None,
+            inspect: None,
             evidence: Vec::new(),
         }
     }
@@ -55,6 +59,19 @@ impl FailureReport {
         self
     }
 
+    /// Sets a command that shows more, from its words: each is quoted for a shell if necessary.
+    ///
+    /// ```
+    /// use bp_artifact::deploy::{Cause, FailureReport};
+    ///
+    /// let report = FailureReport::new(Cause::Unknown, "?").inspect_with(["kubectl", "describe", "pod", "web 1"]);
+    /// assert_eq!(report.inspect.as_deref(), Some("kubectl describe pod 'web 1'"));
+    /// ```
+    pub fn inspect_with<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
+        self.inspect = Some(words.into_iter().map(quoted).collect::<Vec<_>>().join(" "));
+        self
+    }
+
     /// What to do first: the [advice](Cause::advice) of the cause, about the affected object or else the container.
     pub fn advice(&self) -> String {
         let container = match self.cause {
@@ -65,6 +82,15 @@ impl FailureReport {
         };
         self.cause.advice(self.object.as_deref().or(container))
     }
+}
+
+/// A word for a POSIX shell.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@,%+".contains(&b);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''")).into()
 }
 
 impl fmt::Display for FailureReport {

@@ -292,6 +292,9 @@ impl fmt::Display for UnitFailure {
         let at = self.at.map_or_else(String::new, |at| format!(" {}", seconds(at)));
         let failure = text::single_line(&self.failure.to_string());
         write!(f, "\n  failed{at} {}: {failure}", self.unit)?;
+        if let Some(command) = &self.failure.inspect {
+            write!(f, "\n    inspect: {}", text::single_line(command))?;
+        }
         write!(f, "\n    what to do: {}", self.failure.advice())
     }
 }
@@ -332,7 +335,8 @@ mod tests {
         hook.timeout_action = Some("ROLLBACK".into());
         deployment.hooks.push(hook);
         status.deployments.push(deployment);
-        let failure = FailureReport::new(Cause::OutOfMemory, "killed");
+        let failure =
+            FailureReport::new(Cause::OutOfMemory, "killed").inspect_with(["kubectl", "get", "pod"]);
         status.failures.push(UnitFailure::new("task 1", at, failure));
         status.events.push(Evidence::new(EvidenceKind::Event, "steady\nstate").source("service web").at(at));
         status.notes.push("no permission".into());
@@ -354,6 +358,7 @@ mod tests {
             "{text}"
         );
         assert!(lines[1..].iter().all(|line| line.starts_with("  ")), "{text}");
+        assert!(text.contains("\n    inspect: kubectl get pod\n    what to do: "), "{text}");
         assert!(status.is_in_progress() && status.awaits_approval());
     }
 }

@@ -65,11 +65,21 @@ fn environments_keep_their_order_and_repository() {
     let off = Config::parse(&off, "bp.toml").unwrap();
     let variables = &off.environments()[1].services()[0].eks().unwrap().variables;
     assert!(!variables.contains_key("DEPLOY_PLATFORM"));
+    let options = "also = \"migrate, worker\"\nrestarts = 6\ngrace = \"5m\"\nallow-owner = \"on\"\nallow-no-replicas = \"on\"";
+    let text = GOOD.replace("namespace = \"web\"", &format!("namespace = \"web\"\n{options}"));
+    let eks = Config::parse(&text, "bp.toml").unwrap().environments()[1].services()[0].eks().unwrap().clone();
+    assert_eq!(eks.also, ["migrate", "worker"]);
+    assert_eq!(
+        (eks.restarts.map(|n| n.get()), eks.grace, eks.allow_owner, eks.allow_no_replicas),
+        (Some(6), Some(Duration::from_secs(300)), true, true)
+    );
     let set = format!("{GOOD}\n[environment.eks.environment]\nDEPLOY_PLATFORM = \"k8s\"\nMODE = \"\"\n");
     let set = Config::parse(&set, "bp.toml").unwrap();
     let variables = &set.environments()[1].services()[0].eks().unwrap().variables;
     assert_eq!((variables["DEPLOY_PLATFORM"].as_str(), variables["MODE"].as_str()), ("k8s", ""));
     assert_eq!(dev.services()[0].deploy.timeout, Duration::from_secs(15 * 60));
+    let eks = prod.services()[0].eks().unwrap();
+    assert_eq!((eks.restarts, eks.grace, eks.allow_owner, eks.allow_no_replicas), (None, None, false, false));
     assert_eq!(prod.services()[0].deploy.timeout, Duration::from_secs(3600));
     assert_eq!(
         dev.services()[0].eks().unwrap_err().to_string(),

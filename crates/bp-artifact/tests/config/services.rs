@@ -162,6 +162,11 @@ fn errors_in_services_state_the_location() {
             "eks.workload = \"deployment/web\"\neks.chart = \"c\"",
             "bp.toml:13:13: eks.chart requires a Helm release",
         ),
+        (
+            "eks.workload = \"deployment/web\"",
+            "eks.release = \"web\"\neks.chart = \"c\"\neks.also = \"migrate\"",
+            "bp.toml:14:12: eks.also requires a workload",
+        ),
     ] {
         assert!(SERVICES.contains(from), "{from}");
         let text = SERVICES.replacen(from, to, 1);

@@ -216,6 +216,9 @@ impl Delivery {
         slots: bp_eks::traffic::Slots,
     ) -> Result<bp_eks::BlueGreen, Failure> {
         let (eks, options) = (self.service.eks()?, self.eks_workload_options()?);
+        if !eks.also.is_empty() {
+            return Err(Failure::bad_input("eks.also: blue/green deployments change only one container"));
+        }
         let target = self.namespace().await?.blue_green(kubernetes_service, slots, options);
         Ok(eks.container.iter().fold(target, bp_eks::BlueGreen::container))
     }
@@ -250,9 +253,12 @@ impl Delivery {
         if let Some(limit) = self.service.limits.failures {
             options = options.fail_after(limits::pods(limit, &client, &eks.namespace, workload).await?);
         }
+        let registry = self.clients.resolver(self.service.repository.registry())?;
+        let options = options.registry(registry.into());
         let namespace = bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace);
         let target = namespace.workload(workload.clone(), change(options));
-        Ok(eks.container.iter().fold(target, bp_eks::EksTarget::container))
+        let target = eks.container.iter().fold(target, bp_eks::EksTarget::container);
+        Ok(eks.also.iter().fold(target, bp_eks::EksTarget::also))
     }
 
     /// Records the responses of the Kubernetes API about the workload or the Helm release, redacted.
@@ -315,11 +321,16 @@ impl Delivery {
     /// The options of operations on the EKS cluster.
     ///
     /// # Errors
-    /// When the deadline is zero.
+    /// When the deadline is zero, or no EKS target is configured.
     pub fn eks_options(&self) -> Result<bp_eks::Options, Failure> {
+        let eks = self.service.eks()?;
         let options = bp_eks::Options::new(self.deadline)?
             .take_over(self.take_over)
-            .on_failure(self.service.deploy.on_failure);
+            .on_failure(self.service.deploy.on_failure)
+            .allow_owner(eks.allow_owner)
+            .allow_no_replicas(eks.allow_no_replicas);
+        let options = eks.restarts.into_iter().fold(options, bp_eks::Options::restarts);
+        let options = eks.grace.into_iter().fold(options, bp_eks::Options::grace);
         let options =
             self.annotations().into_iter().fold(options, |options, (n, v)| options.annotation(n, v));
         Ok(match self.service.limits.failures {

@@ -1,12 +1,17 @@
 //! Field managers of bp-eks for server-side apply.
 
+use crate::workload::template::Slot;
+
 /// The common prefix of all field managers.
 const FIELD_MANAGER: &str = "bp-eks";
+/// The limit of the API server.
+const LONGEST: usize = 128;
 
-/// The field manager for one container. Server-side apply removes fields that a manager no longer applies, so two
-/// targets in one workload must not share a field manager.
-pub(crate) fn of_container(name: &str) -> String {
-    format!("{FIELD_MANAGER}:{name}")
+/// The field manager for the containers of one target. Server-side apply removes fields that a manager no longer
+/// applies, so two targets in one workload must not share a field manager.
+pub(crate) fn of_slot(slot: &Slot) -> String {
+    let names: Vec<&str> = slot.all().map(|slot| slot.name.as_str()).collect();
+    format!("{FIELD_MANAGER}:{}", names.join("+")).chars().take(LONGEST).collect()
 }
 
 /// Whether this is a field manager of bp-eks.

@@ -1,5 +1,6 @@
 //! Shared access to the Kubernetes API: namespaced calls, watches, retries, and parsing of pods and error messages.
 
+pub(crate) mod event;
 pub(crate) mod manager;
 pub(crate) mod pod;
 pub(crate) mod refusal;

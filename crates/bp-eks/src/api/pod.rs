@@ -4,12 +4,6 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::text::Text;
 
-/// Whether the pod was removed from its node (evicted, preempted, node shutdown): the controller replaces it.
-pub(crate) fn was_evicted(pod: &Pod) -> bool {
-    let reason = pod.status.as_ref().map_or("", |status| status.reason.text());
-    matches!(reason, "Evicted" | "Preempting" | "Terminated" | "NodeShutdown")
-}
-
 /// Whether the pod counts as ready.
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")

@@ -80,6 +80,10 @@ fn of(message: &str) -> &'static Rule {
 /// The symptom of a controller's failure to create a pod.
 pub(crate) fn symptom(message: &str) -> Symptom {
     let rule = of(message);
+    let message = match webhook(message) {
+        Some(webhook) => format!("the admission webhook {webhook:?} cannot be called: {message}"),
+        None => message.to_owned(),
+    };
     Symptom::new(rule.cause, rule.recovery, message)
 }
 

@@ -1,11 +1,14 @@
 //! Symptoms: why a pod does not become ready, and whether it can recover.
 
-use std::time::Duration;
+use std::{cmp::Reverse, fmt, time::Duration};
 
 use bp_artifact::deploy::Cause;
 
 /// The quota controller releases the quota of ended pods within seconds, and controllers retry soon after.
 const SOON: Duration = Duration::from_secs(10);
+
+/// The number of restarts after which a container in a crash loop has failed: 30 s of back-off after its first exit.
+pub(crate) const RESTARTS: u32 = 3;
 
 /// Why a pod does not become ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,16 @@ pub(crate) struct Symptom {
     pub(crate) recovery: Recovery,
 }
 
+/// The container and the message.
+impl fmt::Display for Symptom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.container {
+            Some(container) => write!(f, "container {container}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
 /// Whether and when a symptom can recover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recovery {
@@ -25,10 +38,14 @@ pub(crate) enum Recovery {
     Never,
     /// Within seconds, once the quota controller has released the quota of ended pods; otherwise never.
     Soon,
-    /// The controller retries: the rollout fails when the symptom lasts for the grace period.
+    /// The controller or the kubelet retries: the rollout fails when the symptom lasts for the grace period.
     Retried,
+    /// The kubelet restarts the container, which it has done this many times: a program may wait for its dependency.
+    Restarted(u32),
     /// At an unknown time: the symptom is the cause when the deadline passes.
     Sometime,
+    /// Nothing has failed: the pod is not ready yet. At the deadline, the rollout continues.
+    Starting,
 }
 
 impl Symptom {
@@ -36,19 +53,33 @@ impl Symptom {
         Symptom { cause, message: message.into(), container: None, exit_code: None, recovery }
     }
 
-    /// How long the symptom may last, with `grace` for retries of the controllers; `None` until the rollout's deadline.
+    /// How long the symptom may last, with `grace` for retries; `None` until the rollout's deadline.
     pub(crate) fn may_last(&self, grace: Option<Duration>) -> Option<Duration> {
         match self.recovery {
             Recovery::Never => Some(Duration::ZERO),
             Recovery::Soon => grace.map(|grace| grace.min(SOON)),
             Recovery::Retried => grace,
-            Recovery::Sometime => None,
+            Recovery::Restarted(_) | Recovery::Sometime | Recovery::Starting => None,
         }
     }
 
-    /// Whether the symptom cannot recover.
+    /// Whether the symptom cannot recover, if a container may be restarted [`RESTARTS`] times.
     pub(crate) fn is_final(&self) -> bool {
-        self.recovery == Recovery::Never
+        self.is_final_after(RESTARTS)
+    }
+
+    /// Whether the symptom cannot recover, if a container may be restarted fewer than `restarts` times.
+    pub(crate) fn is_final_after(&self, restarts: u32) -> bool {
+        match self.recovery {
+            Recovery::Never => true,
+            Recovery::Restarted(times) => times >= restarts,
+            Recovery::Soon | Recovery::Retried | Recovery::Sometime | Recovery::Starting => false,
+        }
+    }
+
+    /// The order in which symptoms explain why a pod is not ready: the greatest is the cause.
+    pub(crate) fn rank(&self) -> (bool, Reverse<bool>) {
+        (self.is_final(), Reverse(self.recovery == Recovery::Starting))
     }
 
     /// The progress deadline has passed without a known cause.

@@ -192,41 +192,43 @@ impl Refusals {
         Refusals { api, caller, time, cached: Mutex::default() }
     }
 
-    /// A Kubernetes `Status` 401 with the explanation as its message; `None` when the lookup fails.
-    pub(super) async fn explain(&self) -> Option<kube::Error> {
+    /// The caller's access entry; `None` when the lookup fails.
+    pub(super) async fn explain(&self) -> Option<Access> {
         let mut cached = self.cached.lock().await;
         let now = self.time.now();
-        let access = match cached.as_ref().filter(|(at, _)| now < *at + FRESH) {
-            Some((_, access)) => access.clone(),
-            None => {
-                let ask = async { self.api.access(&(self.caller)().await?).await.ok() };
-                let access = tokio::time::timeout(LOOKUP_TIMEOUT, ask).await.ok()??;
-                *cached = Some((now, access.clone()));
-                access
-            }
-        };
-        let details = StatusDetails {
-            name: access.principal.clone(),
-            group: "eks.amazonaws.com".to_owned(),
-            kind: KIND.to_owned(),
-            uid: String::new(),
-            causes: Vec::new(),
-            retry_after_seconds: 0,
-        };
-        Some(kube::Error::Api(Box::new(Status {
-            status: Some(StatusSummary::Failure),
-            code: 401,
-            message: access.to_string(),
-            metadata: None,
-            reason: "Unauthorized".to_owned(),
-            details: Some(details),
-        })))
+        if let Some((_, access)) = cached.as_ref().filter(|(at, _)| now < *at + FRESH) {
+            return Some(access.clone());
+        }
+        let ask = async { self.api.access(&(self.caller)().await?).await.ok() };
+        let access = tokio::time::timeout(LOOKUP_TIMEOUT, ask).await.ok()??;
+        *cached = Some((now, access.clone()));
+        Some(access)
     }
 }
 
 const KIND: &str = "AccessEntry";
 
-/// The explanation in a `Status` that [`Refusals::explain`] made.
+/// A Kubernetes `Status` 401 with an explanation as its message.
+pub(super) fn unauthorized(explanation: String) -> kube::Error {
+    let details = StatusDetails {
+        name: String::new(),
+        group: "eks.amazonaws.com".to_owned(),
+        kind: KIND.to_owned(),
+        uid: String::new(),
+        causes: Vec::new(),
+        retry_after_seconds: 0,
+    };
+    kube::Error::Api(Box::new(Status {
+        status: Some(StatusSummary::Failure),
+        code: 401,
+        message: explanation,
+        metadata: None,
+        reason: "Unauthorized".to_owned(),
+        details: Some(details),
+    }))
+}
+
+/// The explanation in a `Status` that [`unauthorized`] made.
 pub(crate) fn explanation(status: &Status) -> Option<&str> {
     let is_ours = status.details.as_ref().is_some_and(|details| details.kind == KIND);
     is_ours.then_some(status.message.as_str())

@@ -17,7 +17,7 @@ use kube::client::Body;
 use tower::{BoxError, Service, ServiceExt};
 
 use super::{
-    access::Refusals,
+    access::{self, Refusals},
     token::{Token, TokenError, Tokens},
 };
 
@@ -37,6 +37,19 @@ pub(super) struct Identity {
     pub(super) tokens: Tokens,
     /// Explains rejected requests, if the caller's ARN is known.
     pub(super) refusals: Option<Refusals>,
+}
+
+impl Identity {
+    /// Why the cluster rejects a token that was just signed, as far as it is known.
+    async fn explain(&self, token: &Token) -> Option<kube::Error> {
+        let access = match &self.refusals {
+            Some(refusals) => refusals.explain().await,
+            None => None,
+        };
+        let reasons: Vec<String> =
+            token.why_too_long().into_iter().chain(access.map(|access| access.to_string())).collect();
+        (!reasons.is_empty()).then(|| access::unauthorized(reasons.join("; otherwise, ")))
+    }
 }
 
 /// A service that authenticates and retries: on 401 once with a new token, then it looks up the access entry; on 429,
@@ -103,9 +116,7 @@ where
                     identity.tokens.forget(token).await;
                     continue;
                 }
-                if let Some(refusals) = &identity.refusals
-                    && let Some(explained) = refusals.explain().await
-                {
+                if let Some(explained) = identity.explain(token).await {
                     return Err(explained.into());
                 }
             }

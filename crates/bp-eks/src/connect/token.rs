@@ -26,6 +26,10 @@ const EXPIRES: Duration = Duration::from_secs(60);
 /// A token is not used in the last minute of the credentials that signed it.
 const MARGIN: Duration = Duration::from_secs(60);
 
+/// The length up to which aws-iam-authenticator accepts a token. STS may issue session tokens that are as long, so that
+/// the token that contains one is longer.
+const LONGEST: usize = 4096;
+
 /// Characters that are not percent-encoded in a query.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -50,6 +54,18 @@ impl Token {
     /// The secret value: never log it.
     pub(crate) fn expose(&self) -> &str {
         self.value.expose_secret()
+    }
+
+    /// The reason to reject the token if it is longer than the authenticator documents. It is sent nevertheless: a
+    /// cluster may accept it.
+    pub(crate) fn why_too_long(&self) -> Option<String> {
+        let length = self.expose().len();
+        (length > LONGEST).then(|| {
+            format!(
+                "the token has {length} characters, and aws-iam-authenticator accepts {LONGEST}: the session token of the \
+                AWS credentials is too long; assume the role with fewer or shorter session tags and session policies"
+            )
+        })
     }
 }
 
@@ -186,7 +202,7 @@ mod tests {
     /// The checks of aws-iam-authenticator before it sends a token to STS.
     fn verify(token: &str, region: &str, now: Timestamp) -> Result<(), String> {
         let fail = |why: &str| Err(why.to_owned());
-        if token.len() > 4096 {
+        if token.len() > LONGEST {
             return fail("too long");
         }
         let Some(encoded) = token.strip_prefix("k8s-aws-v1.") else { return fail("prefix") };

@@ -416,7 +416,8 @@ impl Release {
                 return report;
             }
         }
-        FailureReport::new(Cause::Unknown, format!("helm: {message}"))
+        let report = FailureReport::new(Cause::Unknown, format!("helm: {message}"));
+        report.inspect_with(["helm", "-n", &self.scope.namespace, "status", &self.release])
     }
 
     /// Rolls back to the revision that was deployed before; `number` is the failed revision.

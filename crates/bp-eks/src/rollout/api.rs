@@ -154,15 +154,14 @@ impl WorkloadApi {
         environment: &[(String, String)],
         apply_options: ApplyOptions,
     ) -> Result<Live, Error> {
-        let mut params = PatchParams::apply(&manager::of_container(&slot.name));
+        let mut params = PatchParams::apply(&manager::of_slot(slot));
         (params.force, params.dry_run) = (apply_options.force, apply_options.dry_run);
         let resource = (self.kind().resource)();
-        let container = template::patch(slot, image, environment);
         let body = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
             "metadata": { "name": self.workload.name, "namespace": self.scope.namespace, "uid": live.uid() },
-            "spec": { "template": { "spec": { (slot.list): [container] } } },
+            "spec": { "template": { "spec": template::patch(slot, image, environment) } },
         });
         let operation = self.calls().patch;
         let applied = self.workloads().patch(&self.workload.name, &params, &Patch::Apply(&body)).await;
@@ -180,8 +179,7 @@ impl WorkloadApi {
         let mut object = DynamicObject::clone(&live.object);
         object.data["spec"]["template"] = template;
         object.metadata.managed_fields = None;
-        let params =
-            PostParams { field_manager: Some(manager::of_container(&slot.name)), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(manager::of_slot(slot)), ..PostParams::default() };
         let operation = self.calls().update;
         let replaced = self.workloads().replace(&self.workload.name, &params, &object).await;
         self.read(operation, Arc::new(replaced.map_err(|e| self.object().error(operation, e))?))
@@ -189,8 +187,7 @@ impl WorkloadApi {
 
     /// Creates an object of the workload's kind; `None` when the name is in use.
     pub(crate) async fn create(&self, slot: &Slot, object: &DynamicObject) -> Result<Option<Live>, Error> {
-        let params =
-            PostParams { field_manager: Some(manager::of_container(&slot.name)), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(manager::of_slot(slot)), ..PostParams::default() };
         let operation = self.calls().create;
         match self.workloads().create(&params, object).await {
             Ok(created) => self.read(operation, Arc::new(created)).map(Some),

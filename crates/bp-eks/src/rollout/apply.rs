@@ -89,9 +89,12 @@ impl WorkloadRollout {
             image: applied.image(&slot.name).to_owned(),
             since: applied.written_by_us(),
             stalled_before: before.stalled().and_then(|(_, since)| since),
-            fail_after: self.options.fail_after.get() as usize,
+            fail_after: self.options.fail_after.map(|pods| pods.get() as usize),
+            restarts: self.options.restarts.get(),
             circuit_breaker: self.options.circuit_breaker,
             grace: Some(self.options.grace),
+            registry: self.options.registry.clone(),
+            image_exists: false,
             known: HashSet::new(),
         }
     }

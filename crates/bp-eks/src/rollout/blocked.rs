@@ -1,6 +1,5 @@
 //! Detect why the controller cannot create new pods, and whether that can change without intervention.
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use super::{
@@ -9,6 +8,7 @@ use super::{
 };
 use crate::{
     api::{
+        event::last_seen,
         pod, refusal,
         symptom::{Recovery, Symptom},
         text::Text,
@@ -52,13 +52,16 @@ impl Snapshot {
                     .as_ref()
                     .is_some_and(|version| tracked.known.contains(version))
             });
-            let at = at(event);
+            let at = last_seen(event);
             let is_late = at.is_none_or(|at| since.is_none_or(|since| at >= since));
             !is_known && is_late && at.is_none_or(|at| made.is_none_or(|made| at > made))
         };
         let refused =
             self.warnings(&live.metadata().uid).filter(|event| event.reason.text() == "FailedCreate");
-        refused.filter(holds).max_by_key(|event| at(event)).map(|event| event.message.text().to_owned())
+        refused
+            .filter(holds)
+            .max_by_key(|event| last_seen(event))
+            .map(|event| event.message.text().to_owned())
     }
 
     /// Whether an exceeded quota may become free without being raised: by the rollout itself, by terminating pods, or
@@ -69,10 +72,4 @@ impl Snapshot {
         let takes_away = counts.total > counts.updated && live.removes_pods_first();
         is_ending || takes_away || live.runs_to_completion() || !quota::is_used_by(message, counts.total)
     }
-}
-
-fn at(event: &Event) -> Option<Timestamp> {
-    // Events of `events.k8s.io` have only `eventTime`.
-    let last = event.last_timestamp.as_ref().map(|time| time.0);
-    last.or_else(|| event.event_time.as_ref().map(|time| time.0))
 }

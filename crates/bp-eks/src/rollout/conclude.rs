@@ -6,7 +6,7 @@ use bp_artifact::{
 };
 
 use super::{WorkloadRollout, evidence, follow::End, judge::Snapshot, survey::Start};
-use crate::{error::Error, workload::template::Slot};
+use crate::{api::symptom::Recovery, error::Error, workload::template::Slot};
 
 /// The conclusion of a followed rollout.
 pub(super) enum Concluded {
@@ -33,6 +33,10 @@ impl WorkloadRollout {
         let (symptom, how) = match end {
             End::Complete => return Ok(Concluded::Complete(run, start.follower.snapshot()?)),
             End::Failed(symptom) => (symptom, "the new pods failed to become ready"),
+            End::OutOfTime(Some(symptom)) if symptom.recovery == Recovery::Starting => {
+                let detail = format!("the rollout continues; {symptom}");
+                return Ok(Concluded::Over(run.ended(Ended::DeadlineExceeded, detail)));
+            }
             End::OutOfTime(Some(symptom)) => (symptom, "the new pods were not ready before the deadline"),
             End::Unobserved(error) => {
                 let what = match &run.outcome().revision {
@@ -62,6 +66,13 @@ impl WorkloadRollout {
     /// Verifies the digests of the pods, which decides about success.
     pub(super) async fn proven(&self, run: Run, snapshot: &Snapshot, slot: &Slot) -> Outcome {
         match self.proof(snapshot, &run, slot).await {
+            Ok(proof) if proof.is_empty() && is_scaled_to_zero(snapshot) => {
+                let detail = "0 replicas: no pod runs that could prove the digest";
+                if self.options.allow_no_replicas {
+                    return run.scaled_to_zero(detail);
+                }
+                run.ended(Ended::Unproven, detail)
+            }
             Ok(proof) => run.proven(proof),
             Err(error) => {
                 let detail = format!(
@@ -73,4 +84,9 @@ impl WorkloadRollout {
             }
         }
     }
+}
+
+fn is_scaled_to_zero(snapshot: &Snapshot) -> bool {
+    let live = snapshot.live.as_ref().filter(|live| !live.runs_to_completion());
+    live.is_some_and(|live| live.counts().desired == 0)
 }

@@ -15,7 +15,10 @@ use super::{
     judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
 };
-use crate::{error::Error, workload::template::Slot};
+use crate::{
+    error::Error,
+    workload::{Live, template::Slot},
+};
 
 /// A change to follow until it ends.
 pub(super) struct Change {
@@ -30,14 +33,20 @@ pub(super) struct Change {
 impl WorkloadRollout {
     pub(crate) async fn deploy(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Outcome, Error> {
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let mut start = self.start(reporter, deadline).await?;
+        let mut start = match self.start(reporter, deadline).await {
+            Err(Error::NotFound { .. }) if self.api.kind().runs_to_completion => {
+                return self.run_job(image, reporter, deadline).await;
+            }
+            start => start?,
+        };
         if start.live.runs_to_completion() {
             drop(start);
             return self.run_job(image, reporter, deadline).await;
         }
         let in_place = start.in_place();
-        let same = in_place.image.is(&image.reference)
-            && start.live.has(&start.slot, in_place.image.as_str(), &self.options.environment);
+        let same = start.live.has(&start.slot, in_place.image.as_str(), &self.options.environment)
+            && (in_place.image.is(&image.reference)
+                || self.is_rewritten(&start.live, &start.slot, &in_place, image).await);
         let intent = Intent::deploy(image)
             .current(start.previous.clone().or_else(|| Some(in_place.clone())))
             .previous(start.previous.clone())
@@ -81,6 +90,21 @@ impl WorkloadRollout {
             Concluded::Failed(run, snapshot, _) => self.undo(run, &mut start, &snapshot).await,
             Concluded::Over(outcome) => Ok(outcome),
         }
+    }
+
+    /// Whether a webhook has replaced the image's registry, and would do so again: the change would change nothing.
+    async fn is_rewritten(
+        &self,
+        live: &Live,
+        slot: &Slot,
+        in_place: &Revision,
+        image: &ResolvedImage,
+    ) -> bool {
+        if in_place.image.pinned().is_none_or(|pinned| pinned.digest() != image.digest()) {
+            return false;
+        }
+        let plan = self.plan(live, slot, &image.reference.to_string()).await;
+        plan.is_ok_and(|plan| plan.changes.is_empty() && plan.conflicts.is_empty())
     }
 
     /// The image is rolled out already: verifies that it runs.

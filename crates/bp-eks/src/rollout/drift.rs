@@ -18,14 +18,18 @@ impl WorkloadRollout {
             .pods
             .iter()
             .filter(|pod| live.partition() > 0 || !live.runs_to_completion() && is_owned(pod));
-        let proof = proof::against(everything.map(AsRef::as_ref), &slot.name, image);
+        let proof = proof::of_slot(everything.map(AsRef::as_ref), &slot, Some(image));
         let mut drift = Drift::of_proof(self.id.clone(), image, proof);
         let wanted = image.reference.to_string();
-        let there = live.image(&slot.name);
-        let same = there.parse::<bp_artifact::DigestRef>().is_ok_and(|there| there == image.reference);
-        if !same {
-            let path = format!("spec.template.spec.{}[{}].image", slot.list, slot.name);
-            drift.definition.push(Change::new(path, Some(wanted), Some(there.to_owned())));
+        for slot in slot.all() {
+            let there = live.image(&slot.name);
+            // A webhook or a mirror may have replaced the registry: the digest identifies the image.
+            let same =
+                there.parse::<bp_artifact::DigestRef>().is_ok_and(|there| there.digest() == image.digest());
+            if !same {
+                let path = format!("spec.template.spec.{}[{}].image", slot.list, slot.name);
+                drift.definition.push(Change::new(path, Some(wanted.clone()), Some(there.to_owned())));
+            }
         }
         drift.service = unsettled(&live);
         Ok(drift)

@@ -1,6 +1,6 @@
 //! Collect failure evidence (pod states, events, logs) before a rollback deletes the pods.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bp_artifact::deploy::{Cause, Evidence, EvidenceKind, FailureReport};
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ use kube::ResourceExt;
 
 use super::{api::WorkloadApi, diagnose, judge::Snapshot};
 use crate::{
-    api::{symptom::Symptom, text::Text},
+    api::{event, symptom::Symptom, text::Text},
     workload::{Condition, Live},
 };
 
@@ -27,6 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The failure report of `symptom`, with evidence from pods, events and logs.
 pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: Symptom) -> FailureReport {
     let mut pods = snapshot.new_pods();
+    pods.extend(snapshot.failed_pods(None));
     // Failing pods first, and among them those with the reported cause.
     pods.sort_by_key(|pod| {
         let found = diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid));
@@ -35,7 +36,9 @@ pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: 
     pods.truncate(PODS);
     let inspected = join_all(pods.iter().map(|pod| inspect_pod(cluster, snapshot, pod))).await;
     let report = FailureReport::new(symptom.cause, symptom.message);
-    let mut report = report.in_container(symptom.container, symptom.exit_code);
+    let command = command(cluster, symptom.cause, symptom.container.as_deref(), pods.first().copied());
+    let report = report.in_container(symptom.container, symptom.exit_code);
+    let mut report = report.inspect_with(command.iter().map(String::as_str));
     report.evidence = workload(cluster, snapshot);
     report.evidence.extend(inspected.into_iter().flatten());
     if report.cause == Cause::ContainerExited
@@ -45,6 +48,36 @@ pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: 
         report.message = format!("{}: {line}", report.message);
     }
     report
+}
+
+/// The kubectl command that shows most about a failure.
+pub(super) fn command(
+    cluster: &WorkloadApi,
+    cause: Cause,
+    container: Option<&str>,
+    pod: Option<&Arc<Pod>>,
+) -> Vec<String> {
+    let mut words = vec!["kubectl", "-n", &cluster.scope.namespace];
+    let name = pod.map(|pod| pod.name_any());
+    let status = pod.and_then(|pod| pod.status.as_ref()).into_iter();
+    let mut statuses =
+        status.flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses).flatten());
+    match (&name, container) {
+        (Some(pod), Some(container)) if cause == Cause::ContainerExited => {
+            words.extend(["logs", pod.as_str(), "-c", container]);
+            // The present run of a container that was restarted has not failed yet.
+            if statuses.any(|status| status.name == container && status.restart_count > 0) {
+                words.push("--previous");
+            }
+        }
+        (Some(pod), _) => words.extend(["describe", "pod", pod.as_str()]),
+        (None, _) if cause == Cause::QuotaExceeded => words.extend(["describe", "resourcequota"]),
+        (None, _) if matches!(cause, Cause::AdmissionRefused | Cause::PermissionMissing) => {
+            words.extend(["get", "events", "--field-selector", "reason=FailedCreate"]);
+        }
+        (None, _) => words.extend(["describe", cluster.workload.kind.name(), cluster.workload.name.as_str()]),
+    }
+    words.into_iter().map(str::to_owned).collect()
 }
 
 /// A cause that only the log shows: wrong architecture or missing AWS credentials. With the log line.
@@ -128,7 +161,7 @@ fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
         message.push_str(&format!("; before: {}, exit code {}", last.reason.text(), last.exit_code));
     }
     if container.restart_count > 0 {
-        message.push_str(&format!("; restarted {} times", container.restart_count));
+        message.push_str(&format!("; {}", diagnose::restarted(container.restart_count)));
     }
     let source = format!("{}/{}", source(pod), container.name);
     Some(Evidence::new(EvidenceKind::Container, message).source(source))
@@ -143,9 +176,12 @@ fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evide
 
 /// An event about `source`.
 pub(super) fn event(source: String, event: &Event) -> Evidence {
-    let times = event.count.filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
-    let message = format!("{}: {}{}", event.reason.text(), event.message.text(), times.unwrap_or_default());
-    Evidence::new(EvidenceKind::Event, message).source(source).at(time(&event.last_timestamp))
+    let times = match event::count(event) {
+        0 | 1 => String::new(),
+        count => format!(" ({count} times)"),
+    };
+    let message = format!("{}: {}{times}", event.reason.text(), event.message.text());
+    Evidence::new(EvidenceKind::Event, message).source(source).at(event::last_seen(event))
 }
 
 /// The last log lines of a container before it ended.

@@ -2,17 +2,18 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use bp_artifact::deploy::{Progress, Reporter};
+use bp_artifact::deploy::{Cause, Progress, Reporter};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     api::WorkloadApi,
-    judge::{Judgement, Snapshot, Tracked, is_warning},
+    judge::{Judgement, Snapshot, Tracked},
     logs::Tails,
     watches::Watches,
 };
 use crate::{
     api::{
+        event::{is_warning, last_seen},
         symptom::Symptom,
         text::Text,
         watch_health::{WatchHealth, WatchNotice},
@@ -131,11 +132,12 @@ impl<'f> Follower<'f> {
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
         self.last = None;
+        let mut tracked = tracked.clone();
         // The state while new pods are refused, and since when it is unchanged.
         let mut standstill = None;
         loop {
             let snapshot = self.snapshot()?;
-            let judgement = snapshot.judge(tracked);
+            let judgement = snapshot.judge(&tracked);
             let before = standstill.take();
             let mut wake = deadline;
             // Until the watch shows the applied change, new objects belong to an earlier rollout.
@@ -169,11 +171,17 @@ impl<'f> Follower<'f> {
                     }
                     wake = end.map_or(deadline, |end| end.min(deadline));
                     standstill = Some((now, since));
-                    self.report_refusal(&symptom);
+                    self.report_retry(&progress.stage, &symptom);
                     self.report_progress(progress);
                 }
                 Judgement::Complete => return Ok(End::Complete),
-                Judgement::Failing(symptom) => return Ok(End::Failed(symptom)),
+                Judgement::Failing(symptom) => {
+                    if !tracked.image_exists && self.is_late(&symptom, &tracked).await {
+                        tracked.image_exists = true;
+                        continue;
+                    }
+                    return Ok(End::Failed(symptom));
+                }
                 Judgement::Superseded(image) => return Ok(End::Superseded(image)),
                 Judgement::Paused => return Ok(End::Paused),
                 Judgement::Gone => return Ok(End::Gone),
@@ -184,9 +192,28 @@ impl<'f> Follower<'f> {
                 None if !self.health.is_healthy() => {
                     return Ok(self.health.take().map_or(End::OutOfTime(None), End::Unobserved));
                 }
-                None => return Ok(End::OutOfTime(self.snapshot()?.reason(Some(tracked)))),
+                None => return Ok(End::OutOfTime(self.snapshot()?.reason(Some(&tracked)))),
             }
         }
+    }
+
+    /// Whether the nodes do not find an image that its registry has.
+    async fn is_late(&mut self, symptom: &Symptom, tracked: &Tracked) -> bool {
+        let Some(registry) = tracked.registry.as_ref().filter(|_| symptom.cause == Cause::ImageNotFound)
+        else {
+            return false;
+        };
+        let has = tokio::select! {
+            has = registry.has(&tracked.image) => has,
+            // Continues to the end of the operation.
+            () = self.reporter.cancelled() => return true,
+        };
+        if has {
+            self.notice(
+                "the nodes do not find the image, which its registry has; waiting for them".to_owned(),
+            );
+        }
+        has
     }
 
     /// The current state.
@@ -226,11 +253,11 @@ impl<'f> Follower<'f> {
         }
     }
 
-    /// Reports once why new pods are refused, independent of the pod's name.
-    fn report_refusal(&mut self, symptom: &Symptom) {
-        let message = format!("new pods are refused, the controller is retrying: {}", symptom.message);
+    /// Reports once why new pods are refused or cannot start, independent of the pod's name.
+    fn report_retry(&mut self, stage: &str, symptom: &Symptom) {
+        let message = format!("{stage}: {}", symptom.message);
         let generic: String = message.split('"').step_by(2).collect();
-        if self.reported.insert(format!("refused: {generic}")) {
+        if self.reported.insert(format!("retried: {generic}")) {
             self.notice(message);
         }
     }
@@ -251,10 +278,7 @@ impl<'f> Follower<'f> {
                 if is_warning(event) {
                     self.notice(format!("{source}: {line}"));
                 } else if self.reported.insert(format!("{source}: {line}")) {
-                    // Events of `events.k8s.io` have only `eventTime`.
-                    let last = event.last_timestamp.as_ref().map(|time| time.0);
-                    let at = last.or_else(|| event.event_time.as_ref().map(|time| time.0));
-                    self.reporter.log(source, line, at, 0);
+                    self.reporter.log(source, line, last_seen(event), 0);
                 }
             }
         }

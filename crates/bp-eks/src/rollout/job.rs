@@ -1,6 +1,8 @@
 //! Run Jobs: a Job's template is immutable, so each image gets its own Job, copied from the configured one; its name
 //! contains the digest, so that a rerun finds it.
 
+use std::sync::Arc;
+
 use bp_artifact::{
     Outcome, ResolvedImage,
     config::Workload,
@@ -9,6 +11,7 @@ use bp_artifact::{
         run::{Ended, Intent, Run},
     },
 };
+use kube::api::ListParams;
 use tokio::time::Instant;
 
 use super::{
@@ -31,7 +34,7 @@ impl WorkloadRollout {
         reporter: &Reporter,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let pattern = self.api.workload().await?;
+        let pattern = self.pattern().await?;
         let slot = self.slot(&pattern)?;
         let is_it = pattern.has(&slot, &image.reference.to_string(), &self.options.environment);
         let (live, made) = if is_it && !has_failed(&pattern) {
@@ -70,6 +73,23 @@ impl WorkloadRollout {
         }
     }
 
+    /// The workload. A Job that has been deleted, as by its time to live, is replaced by the latest one that was derived
+    /// from it.
+    pub(super) async fn pattern(&self) -> Result<Live, Error> {
+        let missing = match self.api.workload().await {
+            Err(error @ Error::NotFound { .. }) if self.api.kind().runs_to_completion => error,
+            result => return result,
+        };
+        let label = format!("{}={}", job::DERIVED_FROM, self.api.workload.name);
+        let list = self.api.workloads().list(&ListParams::default().labels(&label)).await;
+        let list = list.map_err(|e| self.api.object().error(self.api.calls().list, e))?;
+        let latest = list.items.into_iter().max_by_key(|job| job.metadata.creation_timestamp.clone());
+        match latest {
+            Some(job) => self.api.read(self.api.calls().list, Arc::new(job)),
+            None => Err(missing),
+        }
+    }
+
     /// The Job of this image that has not failed, created if necessary; and whether it was created.
     async fn job(
         &self,
@@ -81,7 +101,7 @@ impl WorkloadRollout {
     ) -> Result<(Live, bool), Error> {
         let name = &self.api.workload.name;
         let mut object =
-            job::derive_job(pattern, slot, &image.reference.to_string(), &self.options.environment);
+            job::derive_job(pattern, name, slot, &image.reference.to_string(), &self.options.environment);
         if !self.options.annotations.is_empty() {
             object.metadata.annotations.get_or_insert_default().extend(self.options.annotations.clone());
         }

@@ -2,13 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use bp_artifact::deploy::{Cause, Progress};
+use bp_artifact::deploy::Progress;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
-use super::diagnose;
 use crate::{
-    api::{pod, symptom::Symptom, text::Text},
+    api::{event::is_warning, symptom::Symptom, text::Text},
+    options::Registry,
     workload::{
         Live, RolloutStatus,
         template::Slot,
@@ -30,12 +30,18 @@ pub(super) struct Tracked {
     pub(super) since: Option<Timestamp>,
     /// Since when the Deployment was stalled before this rollout; the condition stays until there is progress.
     pub(super) stalled_before: Option<Timestamp>,
-    /// The number of pods with the same final cause that fails the rollout.
-    pub(super) fail_after: usize,
+    /// The number of pods with the same final cause that fails the rollout; by default a share of the new pods.
+    pub(super) fail_after: Option<usize>,
+    /// The number of restarts after which a container in a crash loop has failed.
+    pub(super) restarts: u32,
     /// Whether to count failed starts as the ECS deployment circuit breaker does.
     pub(super) circuit_breaker: bool,
     /// How long a refusal that the controllers retry may last; `None` (an undo) until the deadline.
     pub(super) grace: Option<Duration>,
+    /// The image's registry, if it can be asked.
+    pub(super) registry: Option<Registry>,
+    /// Whether that registry has the image: nodes that do not find it may find it later.
+    pub(super) image_exists: bool,
     /// The resource versions of events from before this rollout.
     pub(super) known: HashSet<String>,
 }
@@ -54,7 +60,8 @@ pub(super) struct Snapshot {
 pub(super) enum Judgement {
     /// In progress; with the progress, if known.
     Waiting(Option<Progress>),
-    /// No new pod can be created, and the controller retries.
+    /// No new pod can be created or started, and the controller or the kubelet retries; the stage of the progress says
+    /// which.
     Blocked(Progress, Symptom),
     /// Every pod to update is updated and available.
     Complete,
@@ -105,20 +112,6 @@ impl Snapshot {
         self.events.iter().map(AsRef::as_ref).filter(about)
     }
 
-    /// The symptoms of the new pods.
-    pub(super) fn symptoms(&self) -> Vec<Symptom> {
-        let pods = self.new_pods();
-        pods.into_iter().filter_map(|pod| diagnose::of_pod(pod, self.warnings(&pod.metadata.uid))).collect()
-    }
-
-    /// The most likely cause of an incomplete rollout: final symptoms first, then the most frequent.
-    pub(super) fn reason(&self, tracked: Option<&Tracked>) -> Option<Symptom> {
-        let symptoms = self.symptoms();
-        let frequency = |symptom: &Symptom| symptoms.iter().filter(|s| s.cause == symptom.cause).count();
-        let best = symptoms.iter().rev().max_by_key(|symptom| (symptom.is_final(), frequency(symptom)));
-        best.cloned().or_else(|| self.refusal(tracked))
-    }
-
     /// Judges the followed rollout.
     pub(super) fn judge(&self, tracked: &Tracked) -> Judgement {
         let Some(live) = self.live.as_ref().filter(|live| live.uid() == tracked.uid) else {
@@ -131,9 +124,9 @@ impl Snapshot {
             // The watch does not show the applied change yet.
             return Judgement::Waiting(None);
         }
-        let image = live.image(&tracked.slot.name);
-        if image != tracked.image {
-            return Judgement::Superseded(image.to_owned());
+        let mut images = tracked.slot.all().map(|slot| live.image(&slot.name));
+        if let Some(other) = images.find(|image| *image != tracked.image) {
+            return Judgement::Superseded(other.to_owned());
         }
         let status = live.status(tracked.generation);
         match &status {
@@ -157,7 +150,7 @@ impl Snapshot {
             return Judgement::Paused;
         }
         if status == RolloutStatus::NotObserved {
-            return Judgement::Waiting(Some(self.progress(live, &status)));
+            return Judgement::Waiting(Some(self.progress(tracked, live, &status)));
         }
         if let Some(symptom) = self.unrecoverable(tracked).or_else(|| self.broken_circuit(live, tracked)) {
             return Judgement::Failing(symptom);
@@ -165,12 +158,20 @@ impl Snapshot {
         match self.blocked(tracked) {
             Some(symptom) if symptom.is_final() => Judgement::Failing(symptom),
             Some(symptom) => {
-                let mut progress = self.progress(live, &status);
+                let mut progress = self.progress(tracked, live, &status);
                 progress.stage =
                     format!("new pods are refused, the controller is retrying: {}", symptom.cause);
                 Judgement::Blocked(progress, symptom)
             }
-            None => Judgement::Waiting(Some(self.progress(live, &status))),
+            None => match self.retried(tracked) {
+                Some(symptom) => {
+                    let mut progress = self.progress(tracked, live, &status);
+                    progress.stage =
+                        format!("new pods cannot start, the kubelet is retrying: {}", symptom.cause);
+                    Judgement::Blocked(progress, symptom)
+                }
+                None => Judgement::Waiting(Some(self.progress(tracked, live, &status))),
+            },
         }
     }
 
@@ -178,65 +179,6 @@ impl Snapshot {
     /// controller retries beyond the progress deadline.
     fn undo_waits(&self, tracked: &Tracked) -> bool {
         tracked.grace.is_none() && self.blocked(tracked).is_some_and(|symptom| !symptom.is_final())
-    }
-
-    /// The reason to fail early: every new pod fails permanently, or several for the same reason.
-    fn unrecoverable(&self, tracked: &Tracked) -> Option<Symptom> {
-        let pods = self.new_pods().len();
-        let mut fatal = self.symptoms();
-        // A Job's backoffLimit decides how often its pods may fail.
-        let tried_again = |cause| matches!(cause, Cause::ContainerExited | Cause::OutOfMemory);
-        fatal.retain(|symptom| {
-            symptom.is_final() && !(self.runs_to_completion() && tried_again(symptom.cause))
-        });
-        let alike = |symptom: &Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
-        let worst = fatal.iter().rev().max_by_key(|symptom| alike(symptom))?;
-        (fatal.len() == pods || alike(worst) >= tracked.fail_after).then(|| worst.clone())
-    }
-
-    /// The reason to fail because too many starts have failed, as the ECS circuit breaker counts them.
-    fn broken_circuit(&self, live: &Live, tracked: &Tracked) -> Option<Symptom> {
-        if !tracked.circuit_breaker {
-            return None;
-        }
-        let failures: u32 = self.pods_of_template().map(|pod| self.failed_starts(pod)).sum();
-        let threshold = threshold(live.counts().desired);
-        let message =
-            format!("the circuit breaker counted {failures} failed starts, its threshold is {threshold}");
-        (failures >= threshold).then(|| match self.reason(Some(tracked)) {
-            Some(symptom) => Symptom { message: format!("{}; {message}", symptom.message), ..symptom },
-            None => Symptom::failed(&message),
-        })
-    }
-
-    fn failed_starts(&self, pod: &Pod) -> u32 {
-        let Some(status) = &pod.status else { return 0 };
-        let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count.max(0) as u32);
-        let failed = status.phase.text() == "Failed" && !pod::was_evicted(pod);
-        let stuck =
-            diagnose::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.is_final());
-        let restarts: u32 = restarts.sum();
-        restarts.max(u32::from(failed || stuck))
-    }
-
-    pub(super) fn progress(&self, live: &Live, status: &RolloutStatus) -> Progress {
-        let counts = live.counts();
-        let count = |n: i32| n.max(0) as u32;
-        let new = self.new_pods();
-        let running = new.iter().filter(|pod| pod::is_ready(pod)).count() as u32;
-        let failed = self.symptoms().iter().filter(|symptom| symptom.is_final()).count() as u32;
-        let mut progress = Progress::default();
-        progress.desired = count(counts.desired);
-        progress.running = running;
-        progress.pending = (new.len() as u32).saturating_sub(running + failed);
-        progress.failed = failed;
-        progress.old = count(counts.total - counts.updated);
-        progress.stage = if let RolloutStatus::Progressing(stage) = status {
-            stage.to_string()
-        } else {
-            "waiting for the controller".to_owned()
-        };
-        progress
     }
 }
 
@@ -246,40 +188,33 @@ fn was_stalled(live: &Live, tracked: &Tracked) -> bool {
     since.is_some() && since == tracked.stalled_before
 }
 
-/// Whether an event is a warning.
-pub(super) fn is_warning(event: &Event) -> bool {
-    event.type_.text() != "Normal"
-}
-
 fn is_over(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().map_or("", |status| status.phase.text());
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, "Failed" | "Succeeded")
 }
 
-/// The threshold of the ECS circuit breaker.
-fn threshold(desired: i32) -> u32 {
-    (desired.max(0) as u32).div_ceil(2).clamp(3, 200)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bp_artifact::{config::WorkloadKind, deploy::Cause};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::workload::of;
+    use crate::{api::symptom::RESTARTS, workload::of};
 
-    fn tracked() -> Tracked {
+    pub(in crate::rollout) fn tracked() -> Tracked {
         Tracked {
             uid: "dep".into(),
             generation: 2,
-            slot: Slot { list: "containers", name: "web".into() },
+            slot: Slot { list: "containers", name: "web".into(), also: Vec::new() },
             image: "b".into(),
             since: None,
             stalled_before: None,
-            fail_after: 2,
+            fail_after: None,
+            restarts: RESTARTS,
             circuit_breaker: false,
             grace: Some(Duration::from_secs(90)),
+            registry: None,
+            image_exists: false,
             known: HashSet::new(),
         }
     }
@@ -288,8 +223,8 @@ mod tests {
         json!({ "metadata": { "labels": {} }, "spec": { "containers": [{ "name": "web", "image": image }] } })
     }
 
-    /// A rolling update of three replicas; `pods` are the new pods.
-    fn snapshot(pods: &[Value]) -> Snapshot {
+    /// A rolling update of three replicas; `pods` are the status of each new pod.
+    pub(in crate::rollout) fn snapshot(pods: &[Value]) -> Snapshot {
         let owner = |uid: &str| json!([{ "apiVersion": "apps/v1", "kind": "x", "name": "x", "uid": uid }]);
         let deployment = json!({
             "metadata": { "name": "web", "uid": "dep", "generation": 2 },
@@ -414,23 +349,6 @@ mod tests {
         let before = Some("2026-03-01T12:00:00Z".parse().unwrap());
         let tracked = Tracked { stalled_before: before, ..tracked() };
         assert!(matches!(late.judge(&tracked), Judgement::Waiting(_)));
-    }
-
-    #[test]
-    fn circuit_breaker_has_the_threshold_of_ecs() {
-        for (desired, expected) in [(0, 3), (1, 3), (6, 3), (7, 4), (25, 13), (400, 200), (1000, 200)] {
-            assert_eq!(threshold(desired), expected, "{desired}");
-        }
-        // A container that ended three times and runs again: not a crash loop, and not final.
-        let flapping = json!({ "phase": "Running", "containerStatuses": [{
-            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 3,
-            "state": { "running": {} },
-        }] });
-        let snapshot = snapshot(&[flapping]);
-        assert!(matches!(snapshot.judge(&tracked()), Judgement::Waiting(_)));
-        let guarded = Tracked { circuit_breaker: true, ..tracked() };
-        let Judgement::Failing(symptom) = snapshot.judge(&guarded) else { panic!("{snapshot:?}") };
-        assert!(symptom.message.contains("counted 3 failed starts, its threshold is 3"), "{symptom:?}");
     }
 
     #[test]

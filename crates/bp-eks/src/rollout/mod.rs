@@ -4,6 +4,7 @@
 pub(crate) mod api;
 mod apply;
 mod blocked;
+mod circuit;
 mod conclude;
 mod deploy;
 pub(crate) mod diagnose;
@@ -14,6 +15,7 @@ mod job;
 mod judge;
 mod logs;
 pub(crate) mod plan;
+mod progress;
 pub(crate) mod proof;
 mod quota;
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod recorded;
 mod restore;
 mod status;
 mod survey;
+mod threshold;
 mod undo;
 mod watch;
 mod watches;
@@ -31,12 +34,14 @@ use bp_artifact::{ResolvedImage, deploy::TargetId};
 
 use crate::{options::Options, rollout::api::WorkloadApi};
 
-/// One container of one workload, and its rollout options.
+/// One or more containers of one workload, and their rollout options.
 #[derive(Clone)]
 pub(crate) struct WorkloadRollout {
     pub(crate) api: WorkloadApi,
     pub(crate) id: TargetId,
     pub(crate) container: Option<String>,
+    /// Other containers that get the same image.
+    pub(crate) also: Vec<String>,
     /// Images whose platforms are known.
     pub(crate) images: Vec<ResolvedImage>,
     pub(crate) options: Options,
@@ -44,10 +49,11 @@ pub(crate) struct WorkloadRollout {
 
 impl fmt::Debug for WorkloadRollout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WorkloadRollout { id, container, options, .. } = self;
+        let WorkloadRollout { id, container, also, options, .. } = self;
         f.debug_struct("EksTarget")
             .field("id", id)
             .field("container", container)
+            .field("also", also)
             .field("options", options)
             .finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use crate::{
     api::{pod, text::Text},
-    workload::template,
+    workload::template::{self, Slot},
 };
 
 /// The digests of `container` in the ready and in the succeeded pods of `pods`.
@@ -23,6 +23,21 @@ pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Pr
         .collect();
     observations.sort_by(|a, b| a.unit.cmp(&b.unit));
     Proof::of(observations)
+}
+
+/// The digests of all containers of `slot`; judged against `image` if there is one.
+pub(crate) fn of_slot<'p>(
+    pods: impl Iterator<Item = &'p Pod> + Clone,
+    slot: &Slot,
+    image: Option<&ResolvedImage>,
+) -> Proof {
+    Proof::of(slot.all().flat_map(|slot| {
+        let proof = match image {
+            Some(image) => against(pods.clone(), &slot.name, image),
+            None => of(pods.clone(), &slot.name),
+        };
+        proof.observations
+    }))
 }
 
 fn counts(pod: &Pod) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bp_artifact::deploy::{
-    Evidence, FailureReport, Revision,
+    Evidence, FailureReport, Progress, Revision,
     status::{ContainerStatus, DeploymentStatus, Status, UnitFailure},
 };
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{WorkloadRollout, diagnose, evidence, judge::Snapshot, proof, survey::revision_in_place};
 use crate::{
-    api::pod,
+    api::{pod, symptom::Recovery},
     error::Error,
     workload::{Live, RolloutStatus, version::Version},
 };
@@ -36,10 +36,12 @@ impl WorkloadRollout {
             }
         }
         let revision = revision_in_place(&live, &snapshot.versions, &slot);
-        status.deployments = vec![rollout(&live, &snapshot, &revision)];
+        let mut progress =
+            snapshot.progress(&self.tracked(&live, &live, &slot), &live, &live.status(live.generation()));
+        progress.stage.clear();
+        status.deployments = vec![rollout(&live, progress.clone(), &revision)];
         status.state = state(&live);
-        status.progress = snapshot.progress(&live, &live.status(live.generation()));
-        status.progress.stage.clear();
+        status.progress = progress;
         status.revision = Some(revision);
         for container in containers(live.template()) {
             status.containers.push(container);
@@ -48,14 +50,17 @@ impl WorkloadRollout {
             count(&mut status, pod, &snapshot.versions);
             let symptom = diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid));
             match symptom {
-                Some(symptom) => {
-                    let failure = FailureReport::new(symptom.cause, symptom.message);
-                    let failure = failure.in_container(symptom.container, symptom.exit_code);
+                Some(symptom) if symptom.recovery != Recovery::Starting => {
+                    let command =
+                        evidence::command(&self.api, symptom.cause, symptom.container.as_deref(), Some(pod));
+                    let failure = FailureReport::new(symptom.cause, symptom.message)
+                        .in_container(symptom.container, symptom.exit_code)
+                        .inspect_with(command.iter().map(String::as_str));
                     let at = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
                     status.failures.push(UnitFailure::new(format!("pod/{}", pod.name_any()), at, failure));
                 }
-                None if is_starting(pod) => status.starting.push(evidence::state(pod)),
-                None => {}
+                Some(_) | None if is_starting(pod) => status.starting.push(evidence::state(pod)),
+                Some(_) | None => {}
             }
         }
         status.events = events(&snapshot, &live);
@@ -65,7 +70,7 @@ impl WorkloadRollout {
     }
 }
 
-fn rollout(live: &Live, snapshot: &Snapshot, revision: &Revision) -> DeploymentStatus {
+fn rollout(live: &Live, progress: Progress, revision: &Revision) -> DeploymentStatus {
     let mut status = DeploymentStatus::new(format!("generation {}", live.generation()));
     status.revision = Some(revision.id.clone());
     status.in_progress = !live.is_settled();
@@ -73,8 +78,6 @@ fn rollout(live: &Live, snapshot: &Snapshot, revision: &Revision) -> DeploymentS
     status.reasons = live.bad_conditions().into_iter().map(|condition| condition.text).collect();
     let strategy = [&live.spec()["strategy"]["type"], &live.spec()["updateStrategy"]["type"]];
     status.strategy = strategy.into_iter().find_map(Value::as_str).map(str::to_owned);
-    let mut progress = snapshot.progress(live, &live.status(live.generation()));
-    progress.stage.clear();
     status.progress = Some(progress);
     status
 }

@@ -61,7 +61,9 @@ fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> 
 
 impl WorkloadRollout {
     pub(crate) fn slot(&self, live: &Live) -> Result<Slot, Error> {
-        template::slot(live.template(), &self.api.workload, self.container.as_deref())
+        let slot = |name| template::slot(live.template(), &self.api.workload, name);
+        let also = self.also.iter().map(|name| slot(Some(name.as_str())));
+        Ok(Slot { also: also.collect::<Result<_, _>>()?, ..slot(self.container.as_deref())? })
     }
 
     /// Reads the workload and starts the watches, so that missing read permissions show before the first change.
@@ -86,7 +88,10 @@ impl WorkloadRollout {
         match () {
             () if live.is_paused() => Err(Error::Paused { workload: workload() }),
             () if live.status(0) == RolloutStatus::OnDelete => Err(Error::OnDelete { workload: workload() }),
-            () => Ok(()),
+            () => match live.owner().filter(|_| !self.options.allow_owner) {
+                Some(owner) => Err(Error::Owned { workload: workload(), owner }),
+                None => Ok(()),
+            },
         }
     }
 
@@ -124,12 +129,12 @@ impl WorkloadRollout {
         let (snapshot, live, slot) = self.read().await?;
         // With a partition some pods keep their revision; they are observed too.
         let pods = if live.partition() > 0 { snapshot.pods.iter().collect() } else { snapshot.new_pods() };
-        Ok(proof::of(pods.into_iter().map(AsRef::as_ref), &slot.name))
+        Ok(proof::of_slot(pods.into_iter().map(AsRef::as_ref), &slot, None))
     }
 
     /// Reads the workload, its revisions and pods once, without events.
     pub(super) async fn read(&self) -> Result<(Snapshot, Live, Slot), Error> {
-        let live = self.api.workload().await?;
+        let live = self.pattern().await?;
         let slot = self.slot(&live)?;
         let (versions, pods) = tokio::try_join!(self.api.versions(&live), self.api.list_pods(&live))?;
         let snapshot = Snapshot { live: Some(live.clone()), versions, pods, events: Vec::new() };
@@ -151,9 +156,6 @@ impl WorkloadRollout {
         }
         let pods = fresh.new_pods();
         let pods = pods.iter().map(|pod| pod.as_ref());
-        Ok(match run.image() {
-            Some(image) => proof::against(pods, &slot.name, image),
-            None => proof::of(pods, &slot.name),
-        })
+        Ok(proof::of_slot(pods, slot, run.image()))
     }
 }

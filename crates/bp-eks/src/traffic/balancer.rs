@@ -1,7 +1,8 @@
 //! Detect AWS load balancers that send traffic directly to a Service's pods.
 //!
 //! The AWS Load Balancer Controller registers pods with target groups when it sees endpoints change. Switching the
-//! selector removes all targets at once, and the new targets become healthy only some time later.
+//! selector removes all targets at once, and the new targets become healthy only some time later. Changing the Service
+//! of a backend replaces the target group itself (aws-load-balancer-controller#4810).
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,14 @@ pub(super) async fn check_no_load_balancer(namespace: &Scope, service: &str) -> 
     } else {
         Err(TrafficError::BehindLoadBalancer { service: service.to_owned(), by })
     }
+}
+
+/// Fails when an Application Load Balancer serves the Ingress.
+pub(super) async fn check_no_alb(namespace: &Scope, ingress: &Ingress) -> Result<(), TrafficError> {
+    if is_alb(ingress, &classes(namespace).await?) {
+        return Err(TrafficError::TargetGroupReplaced { ingress: ingress.name_any() });
+    }
+    Ok(())
 }
 
 /// The controllers by IngressClass. Without permission to list IngressClasses, the annotations and the class name
@@ -95,7 +104,7 @@ fn refers(ingress: &Ingress, service: &str) -> bool {
 }
 
 /// Whether an Application Load Balancer serves an Ingress.
-pub(super) fn is_alb(ingress: &Ingress, classes: &BTreeMap<String, String>) -> bool {
+fn is_alb(ingress: &Ingress, classes: &BTreeMap<String, String>) -> bool {
     let annotations = ingress.annotations();
     let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
     if let Some(controller) = class.and_then(|class| classes.get(class)) {

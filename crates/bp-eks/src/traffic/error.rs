@@ -44,8 +44,8 @@ pub enum TrafficError {
     /// A load balancer sends traffic directly to the Service's pods.
     #[error(
         "service/{service} is behind a load balancer ({}), which registers pods only after the endpoints change: \
-        switching the selector would leave it without healthy targets for a while; use two permanent Services and \
-        switch the backend of the Ingress instead",
+        switching the selector would leave it without healthy targets for a while; use two permanent Services, and shift \
+        their weights in an annotation alb.ingress.kubernetes.io/actions.<name>",
         by.join(", ")
     )]
     BehindLoadBalancer {
@@ -53,6 +53,16 @@ pub enum TrafficError {
         service: String,
         /// The objects that refer to it.
         by: Vec<String>,
+    },
+    /// An Application Load Balancer serves the Ingress.
+    #[error(
+        "ingress/{ingress} is served by an Application Load Balancer: for another backend its controller deletes the \
+        target group and creates a new one, which drops connections; keep both Services as backends, and shift their \
+        weights in an annotation alb.ingress.kubernetes.io/actions.<name>"
+    )]
+    TargetGroupReplaced {
+        /// The Ingress.
+        ingress: String,
     },
     /// No slot has the image.
     #[error("neither slot of service/{service} has the image {image}; stage it first")]
@@ -123,6 +133,7 @@ impl Classified for TrafficError {
             | TrafficError::UnknownSlot { .. }
             | TrafficError::NoSuchBackend { .. } => ErrorClass::BadInput,
             TrafficError::BehindLoadBalancer { .. }
+            | TrafficError::TargetGroupReplaced { .. }
             | TrafficError::NotStaged { .. }
             | TrafficError::NotReady { .. }
             | TrafficError::NotOurs { .. }

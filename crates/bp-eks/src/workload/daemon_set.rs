@@ -43,6 +43,10 @@ impl State for DaemonSet {
         RolloutStatus::of_daemon_set(self, generation)
     }
 
+    fn replaces_pods_in_place(&self) -> bool {
+        true
+    }
+
     fn counts(&self) -> Counts {
         let status = self.status.clone().unwrap_or_default();
         Counts {

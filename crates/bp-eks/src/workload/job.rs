@@ -24,6 +24,8 @@ pub(super) static KIND: Kind = Kind {
 /// Labels that bind pods to one Job.
 const OWN_LABELS: [&str; 4] =
     ["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
+/// The label of derived Jobs: the name of the configured Job. They outlive it, and serve as a pattern without it.
+pub(crate) const DERIVED_FROM: &str = "bp-eks/derived-from";
 /// The limit of label values; the controller uses the Job's name as one.
 const LONGEST: usize = 63;
 
@@ -92,14 +94,20 @@ pub(crate) fn unbound(pattern: &DynamicObject) -> DynamicObject {
     }
 }
 
-/// A new Job derived from `pattern`, with this image and these variables.
+/// A new Job derived from `pattern`, with this image and these variables; `name` is the configured Job's.
 pub(crate) fn derive_job(
     pattern: &Live,
+    name: &str,
     slot: &Slot,
     image: &str,
     environment: &[(String, String)],
 ) -> DynamicObject {
     let mut job = unbound(&pattern.object);
+    if let Some(spec) = job.data["spec"].as_object_mut() {
+        // The Job is the record that this image has run.
+        spec.remove("ttlSecondsAfterFinished");
+    }
+    job.metadata.labels.get_or_insert_default().insert(DERIVED_FROM.to_owned(), name.to_owned());
     let template = job.data["spec"]["template"].take();
     job.data["spec"]["template"] = template::with(template, slot, image, environment);
     job
@@ -153,7 +161,7 @@ mod tests {
             "apiVersion": "batch/v1", "kind": "Job",
             "metadata": { "name": "migrate", "namespace": "shop", "uid": "1", "labels": { "app": "web", "job-name": "migrate" } },
             "spec": {
-                "backoffLimit": 2, "suspend": true,
+                "backoffLimit": 2, "suspend": true, "ttlSecondsAfterFinished": 60,
                 "selector": { "matchLabels": { "batch.kubernetes.io/controller-uid": "1" } },
                 "template": {
                     "metadata": { "labels": { "app": "web", "batch.kubernetes.io/controller-uid": "1" } },
@@ -163,13 +171,13 @@ mod tests {
             "status": { "failed": 1 },
         });
         let pattern = Live::read(&KIND, Arc::new(serde_json::from_value(pattern).unwrap())).unwrap();
-        let slot = Slot { list: "containers", name: "migrate".into() };
-        let made = serde_json::to_value(derive_job(&pattern, &slot, "b", &[])).unwrap();
+        let slot = Slot { list: "containers", name: "migrate".into(), also: Vec::new() };
+        let made = serde_json::to_value(derive_job(&pattern, "migrate", &slot, "b", &[])).unwrap();
         assert_eq!(
             made,
             json!({
                 "apiVersion": "batch/v1", "kind": "Job",
-                "metadata": { "namespace": "shop", "labels": { "app": "web" } },
+                "metadata": { "namespace": "shop", "labels": { "app": "web", (DERIVED_FROM): "migrate" } },
                 "spec": { "backoffLimit": 2, "template": {
                     "metadata": { "labels": { "app": "web" } },
                     "spec": { "restartPolicy": "Never", "containers": [{ "name": "migrate", "image": "b" }] },

@@ -97,6 +97,11 @@ pub(crate) trait State: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether a new pod is created only after its predecessor has ended.
+    fn replaces_pods_in_place(&self) -> bool {
+        false
+    }
+
     /// The partition: pods with a lower ordinal keep the earlier template.
     fn partition(&self) -> i32 {
         0

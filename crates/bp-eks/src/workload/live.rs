@@ -56,6 +56,13 @@ impl Live {
         self.metadata().uid.text()
     }
 
+    /// Kind and name of the controller that owns the workload.
+    pub(crate) fn owner(&self) -> Option<String> {
+        let mut owners = self.metadata().owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true))?;
+        Some(format!("{}/{}", owner.kind, owner.name))
+    }
+
     pub(crate) fn generation(&self) -> i64 {
         self.metadata().generation.unwrap_or_default()
     }
@@ -75,7 +82,8 @@ impl Live {
 
     /// Whether the template has this image and these variables.
     pub(crate) fn has(&self, slot: &Slot, image: &str, environment: &[(String, String)]) -> bool {
-        self.image(&slot.name) == image && template::has_environment(self.template(), slot, environment)
+        slot.all().all(|slot| self.image(&slot.name) == image)
+            && template::has_environment(self.template(), slot, environment)
     }
 
     /// The selector as a label selector query.

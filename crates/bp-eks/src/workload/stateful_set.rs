@@ -46,6 +46,10 @@ impl State for StatefulSet {
         RolloutStatus::of_stateful_set(self, generation)
     }
 
+    fn replaces_pods_in_place(&self) -> bool {
+        true
+    }
+
     fn counts(&self) -> Counts {
         let status = self.status.clone().unwrap_or_default();
         Counts {

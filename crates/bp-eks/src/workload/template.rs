@@ -13,6 +13,19 @@ pub(crate) struct Slot {
     /// `containers` or `initContainers`.
     pub(crate) list: &'static str,
     pub(crate) name: String,
+    /// Other containers that get the same image, such as an init container that migrates.
+    pub(crate) also: Vec<Slot>,
+}
+
+impl Slot {
+    fn of(list: &'static str, name: &str) -> Self {
+        Slot { list, name: name.to_owned(), also: Vec::new() }
+    }
+
+    /// It and the other containers.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Slot> {
+        std::iter::once(self).chain(&self.also)
+    }
 }
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
@@ -30,12 +43,12 @@ pub(crate) fn slot(template: &Value, workload: &Workload, name: Option<&str>) ->
     let [main, inits] = LISTS.map(|list| names(template, list));
     let Some(name) = name else {
         return match main.as_slice() {
-            [only] => Ok(Slot { list: "containers", name: only.clone() }),
+            [only] => Ok(Slot::of("containers", only)),
             _ => Err(Error::ContainerNotNamed { workload: workload.clone(), containers: main }),
         };
     };
     let found = LISTS.into_iter().find(|list| names(template, list).iter().any(|found| found == name));
-    found.map(|list| Slot { list, name: name.to_owned() }).ok_or_else(|| Error::ContainerNotFound {
+    found.map(|list| Slot::of(list, name)).ok_or_else(|| Error::ContainerNotFound {
         workload: workload.clone(),
         container: name.to_owned(),
         containers: main.into_iter().chain(inits).collect(),
@@ -59,23 +72,39 @@ pub(crate) fn pod_image<'s>(spec: &'s PodSpec, name: &str) -> Option<&'s str> {
 
 /// Whether the container has these variables with these values.
 pub(crate) fn has_environment(template: &Value, slot: &Slot, environment: &[(String, String)]) -> bool {
-    let Some(container) = container(template, &slot.name) else { return false };
-    let set: Vec<&Value> = container["env"].as_array().into_iter().flatten().collect();
-    environment.iter().all(|(name, value)| set.iter().any(|e| e["name"] == *name && e["value"] == *value))
+    slot.all().all(|slot| {
+        let Some(container) = container(template, &slot.name) else { return false };
+        let set: Vec<&Value> = container["env"].as_array().into_iter().flatten().collect();
+        environment.iter().all(|(name, value)| set.iter().any(|e| e["name"] == *name && e["value"] == *value))
+    })
 }
 
-/// The apply configuration of a container: its name, image and variables.
+/// The apply configuration of a pod's specification: the names, images and variables of the containers.
 pub(crate) fn patch(slot: &Slot, image: &str, environment: &[(String, String)]) -> Value {
-    let mut container = json!({ "name": slot.name, "image": image });
-    if !environment.is_empty() {
-        let pair = |(name, value): &(String, String)| json!({ "name": name, "value": value });
-        container["env"] = environment.iter().map(pair).collect();
+    let mut spec = json!({});
+    for slot in slot.all() {
+        let mut container = json!({ "name": slot.name, "image": image });
+        if !environment.is_empty() {
+            let pair = |(name, value): &(String, String)| json!({ "name": name, "value": value });
+            container["env"] = environment.iter().map(pair).collect();
+        }
+        match spec[slot.list].as_array_mut() {
+            Some(list) => list.push(container),
+            None => spec[slot.list] = json!([container]),
+        }
     }
-    container
+    spec
 }
 
-/// The template with another image and variables in one container.
+/// The template with another image and variables in the containers.
 pub(crate) fn with(mut template: Value, slot: &Slot, image: &str, environment: &[(String, String)]) -> Value {
+    for slot in slot.all() {
+        set(&mut template, slot, image, environment);
+    }
+    template
+}
+
+fn set(template: &mut Value, slot: &Slot, image: &str, environment: &[(String, String)]) {
     let list = template["spec"][slot.list].as_array_mut();
     if let Some(container) = list.into_iter().flatten().find(|c| c["name"] == slot.name) {
         container["image"] = json!(image);
@@ -92,7 +121,6 @@ pub(crate) fn with(mut template: Value, slot: &Slot, image: &str, environment: &
             }
         }
     }
-    template
 }
 
 /// A template without the fields that the controller adds to its copies: the hash label, `$patch`, and nulls.
@@ -151,7 +179,7 @@ mod tests {
 
     #[test]
     fn sets_image_and_variables_and_preserves_other_fields() {
-        let slot = Slot { list: "containers", name: "web".into() };
+        let slot = Slot::of("containers", "web");
         let before = json!({ "spec": { "containers": [
             { "name": "web", "image": "a", "env": [{ "name": "A", "value": "1" }], "fieldOfNextYear": 7 },
         ] } });
@@ -161,7 +189,15 @@ mod tests {
         assert!(has_environment(&after, &slot, &environment));
         assert_eq!(image(&after, "web"), Some("b"));
         assert_eq!(after["spec"]["containers"][0]["fieldOfNextYear"], 7);
-        assert_eq!(patch(&slot, "b", &[]), json!({ "name": "web", "image": "b" }));
+        assert_eq!(patch(&slot, "b", &[]), json!({ "containers": [{ "name": "web", "image": "b" }] }));
+        let both = Slot { also: vec![Slot::of("initContainers", "migrate")], ..slot };
+        assert_eq!(
+            patch(&both, "b", &[]),
+            json!({
+                "containers": [{ "name": "web", "image": "b" }],
+                "initContainers": [{ "name": "migrate", "image": "b" }],
+            })
+        );
     }
 
     #[test]

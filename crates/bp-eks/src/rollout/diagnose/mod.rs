@@ -1,45 +1,66 @@
-//! Diagnose why pods do not become ready: map container states, conditions and events to a cause.
+//! Diagnose why pods do not become ready: map container states, conditions and events to a cause, by the component that
+//! reports it and the step that failed.
 //!
 //! A cause that cannot recover is *final* and ends the rollout early; a cause that may recover (a pending node, a slow
-//! probe, a busy registry) is reported if the rollout stalls.
+//! probe, a busy registry) is reported if the rollout stalls. Between them are those that somebody retries: they may
+//! last for the grace period, or for some restarts.
 
+mod clauses;
+mod conditions;
+mod ended;
+mod exits;
 mod pulls;
+mod start;
+mod warnings;
+
+use std::cmp::Reverse;
 
 use bp_artifact::deploy::Cause;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod};
 
+pub(crate) use self::{
+    ended::{by_its_node, has_failed},
+    exits::restarted,
+};
 use crate::api::{
-    pod,
+    event, pod,
     symptom::{Recovery, Symptom},
     text::Text,
 };
 
 /// The symptom of `pod`, preferring final ones; `events` are the warnings about the pod.
-pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Clone) -> Option<Symptom> {
+pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Option<Symptom> {
     let status = pod.status.as_ref()?;
-    if pod::was_evicted(pod) {
-        return None;
+    if has_failed(pod)
+        && let Some(symptom) = ended::reason(pod)
+    {
+        return Some(symptom);
     }
+    // The latest first: an earlier one may have passed.
+    let mut events: Vec<&Event> = events.collect();
+    events.sort_by_key(|event| Reverse(event::last_seen(event)));
     let inits = status.init_container_statuses.iter().flatten();
     let containers = inits.chain(status.container_statuses.iter().flatten());
     let mut found: Vec<Symptom> =
-        containers.filter_map(|container| of_container(container, events.clone())).collect();
-    found.extend(of_scheduling(pod));
+        containers.filter_map(|container| of_container(pod, container, &events)).collect();
+    found.extend(conditions::scheduling(pod));
     if !pod::is_ready(pod) {
-        found.extend(events.filter_map(|event| of_event(pod, event)));
+        found.extend(conditions::readiness_gate(pod));
+        found.extend(events.iter().filter_map(|event| warnings::symptom(pod, event)));
+        found.extend(conditions::unready(pod, &events));
     }
     // The sort is stable: among equal symptoms the first container's wins.
-    found.sort_by_key(|symptom| !symptom.is_final());
+    found.sort_by_key(|symptom| Reverse(symptom.rank()));
     found.into_iter().next()
 }
 
-fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'e Event>) -> Option<Symptom> {
+fn of_container(pod: &Pod, container: &ContainerStatus, events: &[&Event]) -> Option<Symptom> {
     let state = container.state.as_ref()?;
     let symptom = match state {
         ContainerState { waiting: Some(waiting), .. } => {
             let message = waiting.message.text();
             match waiting.reason.text() {
-                "ErrImagePull" | "ImagePullBackOff" => of_pull(message, events),
+                "ErrImagePull" | "ImagePullBackOff" => of_pull(container, message, events),
                 // The kubelet retries both.
                 "RegistryUnavailable" | "ImageInspectError" => {
                     Symptom::new(Cause::ImagePullFailed, Recovery::Sometime, message)
@@ -48,17 +69,22 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
                     Symptom::new(Cause::AdmissionRefused, Recovery::Never, message)
                 }
                 "InvalidImageName" => Symptom::new(Cause::ConfigInvalid, Recovery::Never, message),
-                "ErrImageNeverPull" => Symptom::new(Cause::ImageNotFound, Recovery::Never, message),
-                "CreateContainerConfigError" => of_configuration(message)?,
-                "CreateContainerError" | "RunContainerError" => of_start(message),
-                "CrashLoopBackOff" => of_crash(container, events),
+                "ErrImageNeverPull" => Symptom::new(Cause::ConfigInvalid, Recovery::Never, message),
+                "CreateContainerConfigError" => start::configuration(message)?,
+                "CreateContainerError" | "RunContainerError" => start::start(message),
+                "PostStartHookError" => exits::hook(container, message),
+                "CrashLoopBackOff" => exits::crash(pod, container, events),
                 _ => return None,
             }
         }
         ContainerState { terminated: Some(terminated), .. } if terminated.exit_code != 0 => {
-            let symptom = of_exit(terminated, container.restart_count);
+            let symptom = exits::exit(terminated, container.restart_count);
             // The container is restarted; only a program for another architecture can never start.
-            let recovery = final_if(symptom.cause == Cause::WrongArchitecture);
+            let is_final = symptom.cause == Cause::WrongArchitecture;
+            let recovery = match symptom.recovery {
+                Recovery::Never if !is_final => Recovery::Sometime,
+                recovery => recovery,
+            };
             Symptom { recovery, ..symptom }
         }
         _ => return None,
@@ -67,46 +93,19 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
 }
 
 /// An image pull that failed.
-fn of_pull<'e>(message: &str, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
+fn of_pull(container: &ContainerStatus, message: &str, events: &[&Event]) -> Symptom {
     // Older kubelets report only "Back-off pulling image"; the reason is in the event.
-    let mut event = || events.find(|e| e.message.text().starts_with("Failed to pull image"));
-    let reported = if pulls::is_bare(message) { event().map(|event| event.message.text()) } else { None };
-    let message = reported.unwrap_or(message);
-    let (cause, is_final) = pulls::cause(message);
-    Symptom::new(cause, final_if(is_final), message)
-}
-
-fn final_if(is_final: bool) -> Recovery {
-    if is_final { Recovery::Never } else { Recovery::Sometime }
-}
-
-/// `CreateContainerConfigError`: a missing reference of the container.
-fn of_configuration(message: &str) -> Option<Symptom> {
-    // The kubelet's cache was not ready: it retries.
-    if message.contains("failed to sync") && message.contains("cache") {
-        return None;
-    }
-    Some(Symptom::new(of_reference(message).unwrap_or(Cause::ConfigInvalid), Recovery::Never, message))
-}
-
-/// The cause in a message about a missing Secret or ConfigMap.
-fn of_reference(message: &str) -> Option<Cause> {
-    let text = message.to_ascii_lowercase();
-    let missing = text.contains("not found") || text.contains("couldn't find key");
-    match () {
-        () if missing && text.contains("secret") => Some(Cause::SecretMissing),
-        () if missing && text.contains("configmap") => Some(Cause::ConfigInvalid),
-        () => None,
-    }
-}
-
-/// The runtime could not start the program.
-fn of_start(message: &str) -> Symptom {
-    if is_format_error(message) {
-        Symptom::new(Cause::WrongArchitecture, Recovery::Never, message)
+    let says = |event: &&&Event| {
+        event.message.text().starts_with("Failed to pull image") && event::concerns(event, &container.name)
+    };
+    let reported = if pulls::is_bare(message) {
+        events.iter().find(says).map(|event| event.message.text())
     } else {
-        Symptom::new(Cause::ConfigInvalid, Recovery::Never, message)
-    }
+        None
+    };
+    let message = reported.unwrap_or(message);
+    let (cause, recovery) = pulls::cause(message);
+    Symptom::new(cause, recovery, message)
 }
 
 /// Whether the text reports missing AWS credentials: the service account has no role (IRSA) or Pod Identity
@@ -129,96 +128,6 @@ pub(crate) fn is_identity_error(text: &str) -> bool {
 /// Whether the text reports a program for another architecture.
 pub(crate) fn is_format_error(text: &str) -> bool {
     text.to_ascii_lowercase().contains("exec format error")
-}
-
-/// `CrashLoopBackOff`: the container has ended repeatedly.
-fn of_crash<'e>(container: &ContainerStatus, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
-    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    let Some(last) = last else {
-        return Symptom::new(
-            Cause::ContainerExited,
-            Recovery::Never,
-            "the container ends soon after each start",
-        );
-    };
-    let symptom = Symptom { recovery: Recovery::Never, ..of_exit(last, container.restart_count) };
-    let killed = matches!(last.exit_code, 137 | 143) && symptom.cause == Cause::ContainerExited;
-    let probe = || events.find(|e| e.reason.text() == "Unhealthy" && is_restarting_probe(e.message.text()));
-    match killed.then(probe).flatten() {
-        Some(event) => {
-            Symptom { cause: Cause::HealthCheckFailed, message: event.message.text().into(), ..symptom }
-        }
-        None => symptom,
-    }
-}
-
-fn is_restarting_probe(message: &str) -> bool {
-    message.starts_with("Liveness") || message.starts_with("Startup")
-}
-
-fn of_exit(terminated: &ContainerStateTerminated, restarts: i32) -> Symptom {
-    let (reason, said) = (terminated.reason.text(), terminated.message.text().trim());
-    let code = terminated.exit_code;
-    let cause = match reason {
-        "OOMKilled" => Cause::OutOfMemory,
-        _ if is_format_error(said) => Cause::WrongArchitecture,
-        "ContainerCannotRun" | "StartError" => Cause::ConfigInvalid,
-        _ => Cause::ContainerExited,
-    };
-    let mut message = match reason {
-        "" | "Error" | "Completed" => format!("exit code {code}"),
-        reason => format!("{reason}, exit code {code}"),
-    };
-    if restarts > 0 {
-        message.push_str(&format!(", restarted {restarts} times"));
-    }
-    if !said.is_empty() {
-        message.push_str(": ");
-        message.push_str(said);
-    }
-    Symptom { exit_code: Some(code), ..Symptom::new(cause, Recovery::Sometime, message) }
-}
-
-/// The pod is unschedulable. Not final, because a node may be added.
-fn of_scheduling(pod: &Pod) -> Option<Symptom> {
-    let (status, reason, message) = pod::condition(pod, "PodScheduled")?;
-    if status != "False" || reason != "Unschedulable" {
-        return None;
-    }
-    let volume = message.to_ascii_lowercase().contains("persistentvolumeclaim");
-    let cause = if volume { Cause::ResourceInitialization } else { Cause::Unschedulable };
-    Some(Symptom::new(cause, Recovery::Sometime, message))
-}
-
-/// The symptom in a warning event about a pod that is not ready.
-fn of_event(pod: &Pod, event: &Event) -> Option<Symptom> {
-    let message = event.message.text();
-    let cause = match event.reason.text() {
-        "Unhealthy" => Cause::HealthCheckFailed,
-        "FailedMount" => of_reference(message).unwrap_or(Cause::ResourceInitialization),
-        "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox" => Cause::ResourceInitialization,
-        _ => return None,
-    };
-    // The kubelet has retried several times and the reference is still missing.
-    let missing = matches!(cause, Cause::SecretMissing | Cause::ConfigInvalid);
-    let symptom = Symptom::new(cause, final_if(missing && event.count.unwrap_or(1) >= 3), message);
-    let container =
-        container_of(event).or_else(|| only_unready(pod)).filter(|_| cause == Cause::HealthCheckFailed);
-    Some(Symptom { container, ..symptom })
-}
-
-/// The container name in an event's field path: `spec.containers{web}`.
-fn container_of(event: &Event) -> Option<String> {
-    let (_, rest) = event.involved_object.field_path.text().split_once('{')?;
-    rest.strip_suffix('}').map(str::to_owned)
-}
-
-/// The container that is not ready, if there is exactly one.
-fn only_unready(pod: &Pod) -> Option<String> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
-    let mut unready = statuses.iter().filter(|status| !status.ready);
-    let first = unready.next()?;
-    unready.next().is_none().then(|| first.name.clone())
 }
 
 #[cfg(test)]
@@ -283,15 +192,15 @@ mod tests {
             (waiting("InvalidImageName", "couldn't parse"), Some((Cause::ConfigInvalid, true))),
             (
                 waiting("CreateContainerConfigError", "secret \"db\" not found"),
-                Some((Cause::SecretMissing, true)),
+                Some((Cause::SecretMissing, false)),
             ),
             (
                 waiting("CreateContainerConfigError", "couldn't find key url in Secret shop/db"),
-                Some((Cause::SecretMissing, true)),
+                Some((Cause::SecretMissing, false)),
             ),
             (
                 waiting("CreateContainerConfigError", "configmap \"web\" not found"),
-                Some((Cause::ConfigInvalid, true)),
+                Some((Cause::ConfigInvalid, false)),
             ),
             (
                 waiting(
@@ -392,16 +301,20 @@ mod tests {
                 vec![event(
                     "FailedMount",
                     "MountVolume.SetUp failed for volume \"v\" : secret \"db\" not found",
-                    3,
+                    30,
                 )],
-                Some((Cause::SecretMissing, true)),
+                Some((Cause::SecretMissing, false)),
             ),
             (
                 json!({ "conditions": [{ "type": "Ready", "status": "True" }] }),
                 vec![event("Unhealthy", "Readiness probe failed: connection refused", 5)],
                 None,
             ),
-            (json!({ "phase": "Failed", "reason": "Evicted" }), vec![event("Unhealthy", "x", 1)], None),
+            (
+                json!({ "phase": "Failed", "reason": "Evicted" }),
+                vec![event("Unhealthy", "x", 1)],
+                Some((Cause::NodeFailed, false)),
+            ),
         ] {
             assert_eq!(cause(status.clone(), &events), expected, "{status}");
         }

@@ -109,7 +109,7 @@ mod tests {
     fn crashing(name: &str) -> Value {
         let mut pod = pod(name, false);
         pod["status"]["containerStatuses"] = json!([{
-            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 2,
+            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 3,
             "state": { "waiting": { "reason": "CrashLoopBackOff" } },
             "lastState": { "terminated": { "exitCode": 3, "reason": "Error" } },
         }]);

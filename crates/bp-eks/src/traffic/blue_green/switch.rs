@@ -171,7 +171,7 @@ impl SlotSwitch {
         }
         run.applied(to.revision(), format!("selector {}={}", self.slots.label(), to.slot.name), !changes);
         let follower = Follower::start(&self.namespace, &self.service, &selector, &run);
-        let fail_after = self.options.fail_after.get() as usize;
+        let fail_after = self.options.fail_after.map_or(2, |pods| pods.get() as usize);
         let bake = if changes { self.bake } else { Duration::ZERO };
         match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
             End::Arrived(pods) => {
@@ -282,14 +282,16 @@ impl SlotSwitch {
         if let Ok(Some(report)) = target.0.diagnose(reporter).await {
             return report;
         }
-        match symptom {
+        let report = match symptom {
             Some(symptom) => FailureReport::new(symptom.cause, symptom.message)
                 .in_container(symptom.container, symptom.exit_code),
             None => {
                 let message = format!("no pod of deployment/{} is ready", slot.slot.deployment);
                 FailureReport::new(bp_artifact::deploy::Cause::HealthCheckFailed, message)
             }
-        }
+        };
+        let namespace = &self.namespace.namespace;
+        report.inspect_with(["kubectl", "-n", namespace, "describe", "deployment", &slot.slot.deployment])
     }
 
     /// Applies a selector if the Service still has the selector that was read. When only other fields have changed,

@@ -1,4 +1,4 @@
-//! Switch an Ingress's backend between two permanent Services; safe behind load balancers, whose target groups stay.
+//! Switch an Ingress's backend between two permanent Services, behind a controller that runs in the cluster.
 
 mod routes;
 mod switch;

@@ -1,7 +1,5 @@
 //! Switch an Ingress's backends in one JSON patch that tests each value before it replaces it.
 
-use std::collections::BTreeMap;
-
 use backon::BackoffBuilder;
 use bp_artifact::{
     DigestRef, Outcome, ResolvedImage, Verdict,
@@ -60,6 +58,7 @@ impl BackendSwitch {
             return Err(TrafficError::InvalidSlots(format!("{to} is not {known}")));
         }
         let ingress = self.namespace.ingress(&self.ingress).await?;
+        balancer::check_no_alb(&self.namespace, &ingress).await?;
         let routes = self.routes(&ingress)?;
         let (there, away): (Vec<&Route>, Vec<&Route>) = routes.iter().partition(|route| route.service == to);
         let ready_pods = self.ready_pods(to, away.iter().chain(&there).map(|route| &route.backend)).await?;
@@ -93,12 +92,6 @@ impl BackendSwitch {
                 return Ok(run.ended(Ended::Unobserved, may_be_applied(&self.object(), error)?));
             }
             run.applied(asked, format!("backend {to}"), false);
-            if balancer::is_alb(&ingress, &BTreeMap::new()) {
-                run.notice(
-                    "the load balancer switches once its controller has registered the new targets: keep the other \
-                    Deployment running until they are healthy",
-                );
-            }
         }
         run.detail(format!("service/{to} has the traffic of {} backends", routes.len()));
         Ok(run.proven(proof))

@@ -52,15 +52,17 @@ impl IngressSwitch {
     ///
     /// Idempotent: when the backends reference `to` already, nothing changes.
     ///
-    /// A load balancer switches once its controller has registered the new targets: keep the other Deployment running
-    /// until they are healthy.
+    /// An Ingress of an Application Load Balancer is refused: its controller creates a target group for each backend,
+    /// and deletes that of a Service which is no longer one, which drops connections at once.
     ///
     /// # Errors
-    /// When the Ingress or the Service is missing, no backend references either Service, `to` lacks the port or a ready
-    /// pod, the pods run another image, or another field manager owns the rules ([`Options::take_over`]).
+    /// [`TrafficError::TargetGroupReplaced`] for an Application Load Balancer. When the Ingress or the Service is
+    /// missing, no backend references either Service, `to` lacks the port or a ready pod, the pods run another image, or
+    /// another field manager owns the rules ([`Options::take_over`]).
     ///
     /// # Permissions
-    /// RBAC: `get`, `patch` on `ingresses.networking.k8s.io`; `get` on `services`; `list` on `pods`.
+    /// RBAC: `get`, `patch` on `ingresses.networking.k8s.io`; `get` on `services`; `list` on `pods`, and on
+    /// `ingressclasses.networking.k8s.io` (cluster-wide): without it, class name and annotations identify the controller.
     ///
     /// # Cancel safety
     /// Cancelling before the patch changes nothing; the patch is atomic.
