@@ -8,6 +8,7 @@ mod clock;
 mod command;
 mod e2e;
 mod mutants;
+mod nightly;
 mod report;
 mod results;
 mod rust;
@@ -47,6 +48,8 @@ enum Task {
     BenchEcs(bench_ecs::Arguments),
     /// Measure the builds of a fresh clone, and the size and start of bp, against their budgets
     BenchBuild(bench_build::Arguments),
+    /// Run what takes too long for CI, one chore after the other: several hours
+    Nightly(nightly::Arguments),
     /// Print all user-visible texts of the programs, for review
     Strings(strings::Arguments),
     /// Run a program and print its time, CPU and memory usage
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Soak(arguments) => soak::run(&arguments),
         Task::BenchEcs(arguments) => bench_ecs::run(&arguments),
         Task::BenchBuild(arguments) => bench_build::run(&arguments),
+        Task::Nightly(arguments) => nightly::run(&arguments),
         Task::Strings(arguments) => strings::run(&arguments),
         Task::Measure(arguments) => bench_copy::measure::run(&arguments),
     };
