@@ -42,7 +42,7 @@ enum Task {
     BenchCopy(bench_copy::Arguments),
     /// Measure how soon a failing rollout is reported, compared with kubectl and helm, on a real control plane
     BenchEks(e2e::kubernetes::bench::Arguments),
-    /// Copy random images with random faults, a thousand times by default
+    /// Copy random images and deploy to ECS with random faults, a thousand times each by default
     Soak(soak::Arguments),
     /// Compare ECS deployments with a script of aws-cli and jq: time, CPU, calls, time to report a failure
     BenchEcs(bench_ecs::Arguments),

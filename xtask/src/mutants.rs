@@ -19,10 +19,10 @@ struct Mutant {
     /// File, text to replace, replacement.
     edits: &'static [(&'static str, &'static str, &'static str)],
     /// Tier and cargo arguments; for the whole workspace, so that only the edited crates are rebuilt.
-    tests: [(&'static str, &'static str); 3],
+    tests: &'static [(&'static str, &'static str)],
 }
 
-const MUTANTS: [Mutant; 3] = [
+const MUTANTS: [Mutant; 5] = [
     Mutant {
         guarantee: "the digest is the identity",
         edits: &[(
@@ -33,7 +33,7 @@ const MUTANTS: [Mutant; 3] = [
              let digest = format!(\"sha256:{flipped}\").parse().unwrap_or(digest);\n        \
              DigestRef { repository: self.clone(), digest }",
         )],
-        tests: [
+        tests: &[
             ("unit", "test --workspace --lib"),
             ("sandbox", "test --workspace --test line"),
             ("real servers", "xtask e2e --only registries --scenario emit-artifact"),
@@ -53,7 +53,7 @@ const MUTANTS: [Mutant; 3] = [
                 "Ended::RolledBack => Verdict::Deployed,",
             ),
         ],
-        tests: [
+        tests: &[
             ("unit", "test --workspace --lib"),
             ("sandbox", "test --workspace --test failure --test causes"),
             ("real servers", "xtask e2e --only kubernetes --scenario cause"),
@@ -66,10 +66,42 @@ const MUTANTS: [Mutant; 3] = [
             "        if status.observed_generation.unwrap_or_default() < generation {",
             "        if status.observed_generation.unwrap_or_default() < generation.min(0) {",
         )],
-        tests: [
+        tests: &[
             ("unit", "test --workspace --lib"),
             ("sandbox", "test --workspace --test rollout"),
             ("real servers", "xtask e2e --only kubernetes --scenario roll"),
+        ],
+    },
+    // No real server that runs here rolls out ECS services.
+    Mutant {
+        guarantee: "a task belongs to the deployment that started it: ignores startedBy",
+        edits: &[
+            (
+                "crates/bp-ecs/src/rollout/proof.rs",
+                "        Some(by) => Some(by) == deployment.id.as_deref(),",
+                "        Some(_) => true,",
+            ),
+            (
+                "crates/bp-ecs/src/rollout/stopped_tasks.rs",
+                "        if task.started_by.as_deref() != Some(ours) {",
+                "        if task.started_by.is_none() && !ours.is_empty() {",
+            ),
+        ],
+        tests: &[
+            ("mocked transport", "test --workspace --test proof --test replayed"),
+            ("sandbox", "test --workspace --test schedules"),
+        ],
+    },
+    Mutant {
+        guarantee: "a deployment that cannot be observed has not failed: unobserved counted as failed",
+        edits: &[(
+            "crates/bp-ecs/src/rollout/follow.rs",
+            "        End { ended: Some(Ended::Unobserved), detail,",
+            "        End { ended: Some(Ended::FailedInPlace), detail,",
+        )],
+        tests: &[
+            ("sandbox", "test --workspace --test unobserved"),
+            ("random schedules", "test --workspace --test schedules"),
         ],
     },
 ];
@@ -89,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         }
         report::line(format_args!("::: broken: {}", mutant.guarantee));
         let _broken = mutant.edits.iter().map(Broken::new).collect::<Result<Vec<_>>>()?;
-        for (tier, test) in mutant.tests {
+        for &(tier, test) in mutant.tests {
             let (ended, took) = clock::timed(|| {
                 let mut cargo = command::cargo();
                 cargo.args(test.split(' ')).args((!test.starts_with("xtask")).then_some("--no-fail-fast"));

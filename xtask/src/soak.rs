@@ -1,9 +1,9 @@
-//! `soak`: copies of random images with random faults, repeated with many seeds.
+//! `soak`: copies and ECS deployments with random faults, repeated with many seeds.
 //!
-//! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this task runs them with their
-//! seeds.
+//! The runs themselves are tests of bp-promote and bp-ecs, on the sandbox and a paused clock; this task runs them with
+//! their seeds.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -18,16 +18,22 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Number of random schedules
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, visible_alias = "schedules", default_value_t = 1000)]
     runs: u64,
     /// First seed; the others are consecutive
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Run a fixed sample of 200 seeds, for CI
+    /// Run a fixed sample of seeds, for CI: 200 of copies, 300 of ECS deployments
     #[arg(long, conflicts_with_all = ["runs", "seed"])]
     sample: bool,
+    /// Only copies of images
+    #[arg(long, conflicts_with = "ecs")]
+    copy: bool,
+    /// Only ECS deployments
+    #[arg(long)]
+    ecs: bool,
     /// Instead make 20 copies between real registries with faults in one request in ten, compared with crane
-    #[arg(long, conflicts_with_all = ["runs", "seed", "sample"])]
+    #[arg(long, conflicts_with_all = ["runs", "seed", "sample", "copy", "ecs"])]
     registries: bool,
     #[command(flatten)]
     cache: Cache,
@@ -35,29 +41,61 @@ pub(crate) struct Arguments {
     builds: Builds,
 }
 
-const SAMPLE: u64 = 200;
+/// A test that runs random schedules.
+struct Part {
+    /// The name of the test target, and the number of its tests.
+    test: (&'static str, usize),
+    sample: u64,
+    /// What its schedules are.
+    what: &'static str,
+}
+
+const COPY: Part = Part {
+    test: ("random", 2),
+    sample: 200,
+    what: "random schedules of copies, and 20 copies of an index with faults in one request in ten",
+};
+const ECS: Part = Part { test: ("schedules", 1), sample: 300, what: "random schedules of ECS deployments" };
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.registries {
         return fault_runs::run(&arguments.cache, &arguments.builds);
     }
-    let (runs, seed) = if arguments.sample { (SAMPLE, 0) } else { (arguments.runs, arguments.seed) };
-    let mut cargo = command::cargo();
-    // The whole workspace, so that the build is that of `cargo test --workspace`.
-    cargo.args(["test", "--locked", "--workspace", "--test", "random", "--", "--show-output"]);
-    cargo.env("BP_SOAK", runs.to_string()).env("BP_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
-    let (ended, took) = clock::timed(|| command::ended_within(Duration::from_secs(6 * 3600), &mut cargo));
-    let ended = ended?;
-    let passed = ended.status.success();
-    if !passed {
-        report::line(command::tail(&format!("{}\n{}", ended.stdout, ended.stderr), 60));
+    let mut passed = true;
+    for (part, is_left_out) in [(COPY, arguments.ecs), (ECS, arguments.copy)] {
+        if !is_left_out {
+            passed &= part.run(arguments)?;
+        }
     }
-    ensure!(!passed || ended.stdout.contains("2 passed"), "the tests of tests/random were not run");
-    // The counts of injected faults.
-    ended.stdout.lines().filter(|line| line.starts_with("met: ")).for_each(report::line);
-    let mut line = format!("soak: {runs} random schedules from seed {seed}, and 20 copies of an index");
-    let _ = write!(line, " with faults in one request in ten: ");
-    let _ = write!(line, "{} ({:.0} s)", if passed { "all passed" } else { "FAILED" }, took.as_secs_f64());
-    report::line(line);
     Ok(passed)
+}
+
+impl Part {
+    fn run(&self, arguments: &Arguments) -> Result<bool> {
+        let (runs, seed) = if arguments.sample { (self.sample, 0) } else { (arguments.runs, arguments.seed) };
+        let (test, count) = self.test;
+        let mut cargo = command::cargo();
+        // The whole workspace, so that the build is that of `cargo test --workspace`.
+        cargo.args(["test", "--locked", "--workspace", "--test", test, "--", "--show-output"]);
+        cargo.env("BP_SOAK", runs.to_string()).env("BP_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
+        let (ended, took) = clock::timed(|| command::ended_within(Duration::from_secs(6 * 3600), &mut cargo));
+        let ended = ended?;
+        let passed = ended.status.success();
+        if !passed {
+            report::line(command::tail(&format!("{}\n{}", ended.stdout, ended.stderr), 120));
+        }
+        ensure!(
+            !passed || ended.stdout.contains(&format!("{count} passed")),
+            "the tests of tests/{test} were not run"
+        );
+        // The counts of injected faults.
+        ended.stdout.lines().filter(|line| line.starts_with("met: ")).for_each(report::line);
+        report::line(format_args!(
+            "soak: {runs} {} from seed {seed}: {} ({:.0} s)",
+            self.what,
+            if passed { "all passed" } else { "FAILED" },
+            took.as_secs_f64()
+        ));
+        Ok(passed)
+    }
 }

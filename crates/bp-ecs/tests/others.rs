@@ -113,3 +113,47 @@ async fn an_unknown_member_prevents_only_a_new_revision() {
     let outcome = overlaid.deploy(&shop.image("2")).await.unwrap();
     assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true));
 }
+
+/// Another client's deployment of a third image.
+fn deploy_another(shop: &Shop) -> String {
+    let theirs = shop.ecs.register(definition(&shop.image("3")));
+    shop.service().update(json!({ "taskDefinition": theirs }));
+    theirs
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_does_not_replace_the_deployment_of_another_client() {
+    for operation in ["ecs:UpdateService", "ecs:RegisterTaskDefinition"] {
+        for policy in [InFlight::AdoptIfSameTarget, InFlight::Wait, InFlight::Fail, InFlight::Supersede] {
+            let shop = Shop::new();
+            let service = shop.web(&shop.image("1")).create();
+            shop.inject(shop.refuse(operation, "ThrottlingException", "Rate exceeded", 8));
+            let options = Options::new(Duration::from_secs(600)).unwrap().in_flight(policy);
+            let deployment = shop.target_with(options).deploy(&shop.image("2"));
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let theirs = deploy_another(&shop);
+            let ended = deployment.await;
+            if policy == InFlight::Supersede {
+                assert_eq!(ended.unwrap().verdict(), Verdict::Deployed, "{operation}");
+                assert_ne!(service.definition(), theirs, "{operation}");
+            } else {
+                assert!(matches!(ended, Err(Error::InFlight { .. })), "{operation}, {policy:?}: {ended:?}");
+                assert_eq!(service.definition(), theirs, "{operation}, {policy:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_response_and_the_deployment_of_another_client_are_superseded() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    shop.inject(Fault::new(Effect::LoseAnswer).on("ecs:UpdateService"));
+    let deployment = shop.target().deploy(&shop.image("2"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let theirs = deploy_another(&shop);
+    let outcome = deployment.await.unwrap();
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Superseded, true), "{}", outcome.detail);
+    assert!(outcome.detail.contains("without a response"), "{}", outcome.detail);
+    assert_eq!((service.definition(), shop.calls("ecs:UpdateService")), (theirs, 1));
+}

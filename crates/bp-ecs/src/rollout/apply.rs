@@ -21,8 +21,19 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) enum Applied {
     /// This deployment was started.
     Started(Followed, Box<Service>),
+    /// Before a retry, another client had started this deployment: nothing else was sent. The service is that of now.
+    Replaced(Replaced),
     /// It could not be observed whether the call was applied; with the reason.
     Unknown(String),
+}
+
+/// A deployment that another client started meanwhile.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub(crate) by: Followed,
+    pub(crate) service: Box<Service>,
+    /// Whether our own deployment may have been started before it.
+    pub(crate) maybe_applied: bool,
 }
 
 impl ServiceRollout {
@@ -66,26 +77,41 @@ impl ServiceRollout {
             let until = deadline.min(bp_artifact::time::deadline(visible));
             loop {
                 tokio::time::sleep(self.options.pause(false)).await;
-                if !maybe_applied {
-                    break;
-                }
                 match self.api.find_service().await {
-                    Ok(Some(service)) if is_applied(before, &service, definition, force) => {
+                    Ok(Some(service)) if maybe_applied && is_applied(before, &service, definition, force) => {
                         return started(service);
                     }
-                    Ok(_) => {
+                    Ok(Some(service)) => {
+                        if let Some(by) = replaced(before, &service, definition) {
+                            let service = Box::new(service);
+                            return Ok(Applied::Replaced(Replaced { by, service, maybe_applied }));
+                        }
                         retries.succeeded();
                         if Instant::now() >= until {
                             break;
                         }
                     }
-                    Err(error) if retries.is_exhausted(&error, deadline) => return Ok(unknown(&error)),
+                    Ok(None) => break,
+                    Err(error) if retries.is_exhausted(&error, deadline) => {
+                        return if maybe_applied { Ok(unknown(&error)) } else { Err(error) };
+                    }
                     Err(error) => {
                         tracing::warn!(error = %SingleLine(&error), "failed to poll the service, retrying")
                     }
                 }
             }
         }
+    }
+
+    /// Whether another client has started a deployment of another definition since `before` was read.
+    pub(crate) async fn replaced_since(
+        &self,
+        before: &Service,
+        definition: &str,
+    ) -> Result<Option<Replaced>, Error> {
+        let service = self.existing_service().await?;
+        let by = replaced(before, &service, definition);
+        Ok(by.map(|by| Replaced { by, service: Box::new(service), maybe_applied: false }))
     }
 }
 
@@ -105,15 +131,44 @@ fn is_applied(before: &Service, now: &Service, definition: &str, force: bool) ->
     primary_now.task_definition.as_deref() == Some(definition) && (is_new || !force)
 }
 
+/// The deployment that replaced the primary one of `before`, unless it deploys our definition. A rollback by ECS returns
+/// to an older deployment.
+fn replaced(before: &Service, now: &Service, definition: &str) -> Option<Followed> {
+    let by = Followed::primary(now).filter(|by| by.definition != definition)?;
+    let earlier = Followed::primary(before)?;
+    let created = |followed: &Followed| followed.created_at.map(|at| at.as_nanos());
+    (by.id != earlier.id && created(&by) > created(&earlier)).then_some(by)
+}
+
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ecs::types::Deployment;
+    use aws_sdk_ecs::{primitives::DateTime, types::Deployment};
 
     use super::*;
 
     fn service(id: &str, definition: &str) -> Service {
         let primary = Deployment::builder().status("PRIMARY").id(id).task_definition(definition).build();
         Service::builder().deployments(primary).build()
+    }
+
+    #[test]
+    fn finds_a_newer_deployment_of_another_definition() {
+        let at = |id: &str, definition: &str, created: i64| {
+            let created = DateTime::from_secs(created);
+            let primary = Deployment::builder().status("PRIMARY").id(id).task_definition(definition);
+            Service::builder().deployments(primary.created_at(created).build()).build()
+        };
+        let before = at("ecs-svc/1", "web:1", 10);
+        for (now, is_replaced) in [
+            (at("ecs-svc/1", "web:1", 10), false),
+            (at("ecs-svc/2", "web:3", 20), true),
+            (at("ecs-svc/2", "web:1", 20), true),
+            (at("ecs-svc/2", "web:2", 20), false),
+            // ECS rolled back.
+            (at("ecs-svc/0", "web:0", 5), false),
+        ] {
+            assert_eq!(replaced(&before, &now, "web:2").is_some(), is_replaced, "{now:?}");
+        }
     }
 
     #[test]

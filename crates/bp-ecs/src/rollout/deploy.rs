@@ -15,14 +15,14 @@ use tokio::time::Instant;
 
 use super::{
     ServiceRollout,
-    apply::Applied,
+    apply::{Applied, Replaced},
     follow::{End, Follower},
     proof::Scope,
     service::Followed,
     strategy,
     survey::Survey,
 };
-use crate::{definition::TaskDefinition, error::Error, options::InFlight, preflight::limits};
+use crate::{definition::TaskDefinition, error::Error, names::name_of, options::InFlight, preflight::limits};
 
 /// The state that a deployment starts from, once no other deployment conflicts with it.
 struct Start {
@@ -138,6 +138,9 @@ impl ServiceRollout {
                     run.in_place(revision(&registered));
                     return Ok(unobserved(run, &why));
                 }
+                (registered, Applied::Replaced(replaced)) => {
+                    return self.superseded(run, &registered, replaced);
+                }
             },
         };
         run.changed();
@@ -205,16 +208,32 @@ impl ServiceRollout {
         deadline: Instant,
         reporter: &Reporter,
     ) -> Result<(String, Applied), Error> {
+        let began = Instant::now();
         let registered = if wanted.is_same(&start.current) {
             start.survey.definition.clone()
         } else {
             self.api.register(wanted).await?.arn().unwrap_or_default().to_owned()
         };
         not_cancelled(reporter)?;
+        let mut service = start.survey.service.clone();
+        let replaces_others = self.options.in_flight == InFlight::Supersede;
+        // A throttled registration is retried for minutes.
+        if began.elapsed() >= self.options.pause(false)
+            && !replaces_others
+            && let Some(replaced) = self.replaced_since(&service, &registered).await?
+        {
+            return Ok((registered, Applied::Replaced(replaced)));
+        }
         // Without force, an update to the same definition would keep the id of the failed deployment.
         let force = self.options.force || (start.survey.failed && registered == start.survey.definition);
-        let applied = self.apply(&start.survey.service, &registered, force, deadline).await?;
-        Ok((registered, applied))
+        loop {
+            match self.apply(&service, &registered, force, deadline).await? {
+                Applied::Replaced(replaced) if replaces_others => service = *replaced.service,
+                applied @ (Applied::Started(..) | Applied::Replaced(_) | Applied::Unknown(_)) => {
+                    return Ok((registered, applied));
+                }
+            }
+        }
     }
 
     /// Follows the deployment in progress, or judges the last one.
@@ -291,6 +310,30 @@ impl ServiceRollout {
         }
         run.detail(detail);
         run.proven(running.proof)
+    }
+}
+
+impl ServiceRollout {
+    /// The end of a run that did not update the service because another client did: an error if nothing was changed.
+    pub(super) fn superseded(
+        &self,
+        mut run: Run,
+        definition: &str,
+        replaced: Replaced,
+    ) -> Result<Outcome, Error> {
+        let Replaced { by, maybe_applied, .. } = replaced;
+        if !maybe_applied {
+            let service = self.api.service.clone();
+            return Err(Error::InFlight { service, deployment: by.id, definition: by.definition });
+        }
+        run.changed();
+        let detail = format!(
+            "ecs:UpdateService to {} was sent without a response, and then {}, which deploys {}, replaced it",
+            name_of(definition),
+            by.id,
+            name_of(&by.definition)
+        );
+        Ok(run.ended(Ended::Superseded, detail))
     }
 }
 

@@ -42,6 +42,7 @@ impl ServiceRollout {
                 match self.apply(&survey.service, &revision.id, force, deadline).await? {
                     Applied::Started(ours, service) => (ours, *service, false),
                     Applied::Unknown(why) => return Ok(unobserved(run, &why)),
+                    Applied::Replaced(replaced) => return self.superseded(run, &revision.id, replaced),
                 }
             }
         };

@@ -59,6 +59,8 @@ impl Follower<'_> {
                 self.follow_instead(ours);
                 None
             }
+            // The next poll judges it.
+            Ok(Applied::Replaced(_)) => None,
             Ok(Applied::Unknown(why)) => {
                 let detail = format!("{reason}; {why}; run the same command again to resume");
                 Some(self.end(snapshot, Ended::Unobserved, detail))
