@@ -82,6 +82,8 @@ fn a_flag_has_the_same_help_in_every_command() {
         "--artifact",
         "--receipt",
         "--timeout",
+        "--platform",
+        "--all-tags",
     ];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {
