@@ -51,13 +51,28 @@ impl Registry {
     /// # Ok::<(), bp_artifact::error::ParseError>(())
     /// ```
     pub fn ecr(&self) -> Option<(&str, &str)> {
-        let (account, rest) = self.0.split_once(".dkr.")?;
+        let (account, rest) = self.0.split_once(".dkr")?;
+        // Dual-stack host names have a dash and another suffix.
+        let (is_dual_stack, rest) = match (rest.strip_prefix('.'), rest.strip_prefix('-')) {
+            (Some(rest), _) => (false, rest),
+            (None, rest) => (true, rest?),
+        };
         let rest = rest.strip_prefix("ecr.").or_else(|| rest.strip_prefix("ecr-fips."))?;
         let (region, suffix) = rest.split_once('.')?;
-        let known = matches!(
-            suffix,
-            "amazonaws.com" | "amazonaws.com.cn" | "amazonaws.eu" | "c2s.ic.gov" | "sc2s.sgov.gov"
-        );
+        let known = if is_dual_stack {
+            matches!(suffix, "on.aws" | "on.amazonwebservices.com.cn" | "on.amazonwebservices.eu")
+        } else {
+            matches!(
+                suffix,
+                "amazonaws.com"
+                    | "amazonaws.com.cn"
+                    | "amazonaws.eu"
+                    | "c2s.ic.gov"
+                    | "sc2s.sgov.gov"
+                    | "cloud.adc-e.uk"
+                    | "csp.hci.ic.gov"
+            )
+        };
         let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         (known && digits).then_some((account, region))
     }
@@ -531,6 +546,25 @@ mod tests {
                 "111111111111.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
                 Some(("111111111111", "us-gov-west-1")),
             ),
+            (
+                "111111111111.dkr.ecr.us-isof-south-1.csp.hci.ic.gov",
+                Some(("111111111111", "us-isof-south-1")),
+            ),
+            ("111111111111.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", Some(("111111111111", "eu-isoe-west-1"))),
+            ("111111111111.dkr-ecr.eu-west-1.on.aws", Some(("111111111111", "eu-west-1"))),
+            ("111111111111.dkr-ecr-fips.us-gov-west-1.on.aws", Some(("111111111111", "us-gov-west-1"))),
+            (
+                "111111111111.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+                Some(("111111111111", "cn-north-1")),
+            ),
+            (
+                "111111111111.dkr-ecr.eusc-de-east-1.on.amazonwebservices.eu",
+                Some(("111111111111", "eusc-de-east-1")),
+            ),
+            ("111111111111.dkr-ecr.eu-west-1.amazonaws.com", None),
+            ("111111111111.dkr.ecr.eu-west-1.on.aws", None),
+            ("111111111111.dkrxecr.eu-west-1.on.aws", None),
+            ("111111111111.dkr-ecr.eu-west-1.on.aws.example.com", None),
             ("11111111111.dkr.ecr.eu-west-1.amazonaws.com", None),
             ("111111111111.dkr.ecr.eu-west-1.example.com", None),
         ] {

@@ -101,6 +101,12 @@ impl FromStr for TagSelector {
                 Ok(range) => Ok(TagSelector::Semver(range)),
                 Err(error) => Err(wrong(format!("{range:?} is not a valid version range: {error}"))),
             },
+            // No tag contains these characters: a pattern with them would never match.
+            Some(("newest" | "glob", glob)) if glob.contains(['{', '}', '[', ']']) => Err(wrong(
+                "braces and brackets are not supported, only * and ?: select several tags one by one, or use \
+                 semver:<range>"
+                    .into(),
+            )),
             Some(("newest", glob)) if !glob.is_empty() => Ok(TagSelector::Newest(Glob::new(glob))),
             Some(("glob", glob)) if !glob.is_empty() => Ok(TagSelector::Glob(Glob::new(glob))),
             None if text == "newest" => Ok(TagSelector::Newest(Glob::new("*"))),
@@ -249,6 +255,10 @@ mod tests {
     fn selectors_round_trip_and_reject_invalid_text() {
         for text in ["semver:^1.2", "newest:main-*", "glob:2026-*"] {
             assert_eq!(text.parse::<TagSelector>().unwrap().to_string(), text);
+        }
+        for text in ["glob:{1.4,1.5}*", "glob:[12].*", "newest:a}", "newest:]"] {
+            let error = text.parse::<TagSelector>().unwrap_err().to_string();
+            assert!(error.contains("braces and brackets"), "{text}: {error}");
         }
         for text in ["", "1.2.3", "semver:", "semver:x.y", "newest:", "glob:", "regex:.*"] {
             assert!(text.parse::<TagSelector>().is_err(), "{text}");

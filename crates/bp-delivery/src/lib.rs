@@ -22,6 +22,7 @@
 //! |---|---|
 //! | [`Session`], [`Clients`], [`Endpoints`] | authenticate to an environment and create its clients |
 //! | [`Delivery`], [`gates`] | the targets of an environment, and the gates between its stages |
+//! | [`Location`], [`RegistryOptions`] | images in registries and OCI layouts, and the access to them |
 //! | [`promotion`], [`secrets`] | promotion of images between environments; references to secrets |
 //! | [`render`] (feature `render`) | events as progress bars, lines or JSON lines, with untrusted text escaped |
 //! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, the program frame, and the verbs of the binaries |
@@ -46,6 +47,7 @@ mod delivery;
 mod failure;
 mod gates;
 mod image;
+mod location;
 #[cfg(feature = "cli")]
 pub mod multicall;
 #[cfg(feature = "render")]
@@ -53,6 +55,7 @@ mod printer;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod promotion;
+mod registries;
 #[cfg(feature = "render")]
 pub mod render;
 pub mod secrets;
@@ -64,6 +67,8 @@ pub use delivery::{Delivery, steps};
 pub use failure::Failure;
 pub use gates::{actor, gates};
 pub use image::{image_wait, wait_for_image};
+pub use location::{LayoutImage, Location, LocationError};
+pub use registries::RegistryOptions;
 #[cfg(feature = "render")]
 pub use render::{Output, Ui};
 pub use session::{Clients, Endpoints, Session};

@@ -7,14 +7,14 @@ use std::{
 };
 
 use bp_artifact::{
-    ImageRef, Operation, Registry, Repository, ResolvedImage, Tag,
+    ImageRef, Operation, Repository, ResolvedImage, Tag,
     config::EnvironmentConfig,
     document::{check_writable, write_atomically},
     select::TagSelector,
     time::TimeSource,
 };
 use bp_promote::{
-    CopyError, CopyOptions, Journal, PromotionRecord, RegistryClient,
+    CopyError, CopyOptions, PromotionRecord, RegistryClient,
     copy::{CopyEvent, ImageReport, RunPlan, RunReport, plan_all},
     copy_all,
     registry::{EcrClients, RegistryClientBuilder, RepositoryClient},
@@ -22,7 +22,7 @@ use bp_promote::{
 };
 use serde_json::json;
 
-use crate::{Clients, Endpoints, Failure};
+use crate::{Clients, Endpoints, Failure, RegistryOptions};
 
 /// One side of a promotion.
 pub type Side<'a> = (&'a EnvironmentConfig, &'a Clients);
@@ -32,14 +32,8 @@ pub type Side<'a> = (&'a EnvironmentConfig, &'a Clients);
 pub struct PromotionOptions {
     /// How the images are copied.
     pub copy: CopyOptions,
-    /// The journal of uploads in progress, from which an interrupted run resumes.
-    pub journal: Option<Journal>,
-    /// Whether uploads to Amazon ECR are sent in parts.
-    pub ecr_parts: bool,
-    /// Registries that are accessed over plain HTTP.
-    pub plain_http: Vec<Registry>,
-    /// Additional trusted root certificates (PEM).
-    pub root_certificates: Option<Vec<u8>>,
+    /// How the registries are accessed.
+    pub registries: RegistryOptions,
     /// The file to which the promotion records are written.
     pub record: Option<PathBuf>,
     /// Whether the records are attached to the images as referrers.
@@ -50,28 +44,10 @@ impl Default for PromotionOptions {
     fn default() -> Self {
         PromotionOptions {
             copy: CopyOptions::default().referrers().keep_digest(),
-            journal: None,
-            ecr_parts: false,
-            plain_http: Vec::new(),
-            root_certificates: None,
+            registries: RegistryOptions::default(),
             record: None,
             attach_record: false,
         }
-    }
-}
-
-impl PromotionOptions {
-    fn apply(&self, mut builder: RegistryClientBuilder) -> RegistryClientBuilder {
-        if let Some(journal) = &self.journal {
-            builder = builder.journal(journal.clone());
-        }
-        if self.ecr_parts {
-            builder = builder.ecr_parts();
-        }
-        if let Some(certificates) = &self.root_certificates {
-            builder = builder.root_certificates(certificates.clone());
-        }
-        self.plain_http.iter().cloned().fold(builder, RegistryClientBuilder::plain_http)
     }
 }
 
@@ -104,7 +80,7 @@ impl Promotion {
         options: PromotionOptions,
         endpoints: &Endpoints,
     ) -> Result<Self, Failure> {
-        let client = options.apply(builder(&[from, to], endpoints)?).build()?;
+        let client = options.registries.apply(builder(&[from, to], endpoints)?).build()?;
         Ok(Promotion { client, options })
     }
 

@@ -83,6 +83,8 @@ fn a_flag_has_the_same_help_in_every_command() {
         "--receipt",
         "--set-env",
         "--timeout",
+        "--platform",
+        "--all-tags",
     ];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {

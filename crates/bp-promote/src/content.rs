@@ -3,7 +3,7 @@
 use std::{fmt, sync::LazyLock};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Digest, ImageRef, Tag, media_type, resolve::ManifestError};
+use bp_artifact::{Digest, ImageRef, Platform, Tag, media_type, resolve::ManifestError};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -328,6 +328,21 @@ impl Manifest {
         Ok(Links { blobs: once(blobs), external: once(external), manifests: once(manifests), subject })
     }
 
+    /// The manifests of an index with their platforms. Those without a platform, such as attestations, are left out.
+    ///
+    /// # Errors
+    /// When the bytes are not the JSON of a manifest.
+    pub fn platforms(&self) -> Result<Vec<(Platform, Descriptor)>, ManifestError> {
+        let members: Map<String, Value> =
+            object(&self.bytes).map_err(|error| ManifestError::Malformed { reason: error.to_string() })?;
+        let entries = members.get("manifests").and_then(Value::as_array).into_iter().flatten();
+        let platform = |entry: &Value| {
+            let descriptor = serde_json::from_value(entry.clone()).ok()?;
+            Some((platform_of(entry).filter(|_| entry["platform"]["os"] != "unknown")?, descriptor))
+        };
+        Ok(entries.filter_map(platform).collect())
+    }
+
     /// The digest of the subject that it refers to.
     pub(crate) fn subject(&self) -> Option<Digest> {
         self.links().ok()?.subject.map(|subject| subject.digest)
@@ -342,6 +357,12 @@ impl Manifest {
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::of(self.media_type.clone(), self.digest.clone(), self.bytes.len() as u64)
     }
+}
+
+/// The platform of an entry of an index.
+pub(crate) fn platform_of(entry: &Value) -> Option<Platform> {
+    let text = |name: &str| entry["platform"][name].as_str();
+    Platform::new(text("os")?, text("architecture")?, text("variant")).ok()
 }
 
 fn document(bytes: &[u8]) -> Result<Document, ManifestError> {

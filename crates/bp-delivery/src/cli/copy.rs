@@ -2,15 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Registry, time::parse_duration};
-use bp_promote::Journal;
+use bp_artifact::time::parse_duration;
+use bp_promote::{CopyOptions, Journal};
 use clap::Args;
 
-use crate::{Failure, promotion::PromotionOptions};
+use super::RegistryArgs;
+use crate::{Failure, promotion::PromotionOptions, registries::RegistryOptions};
 
-/// The options of a promotion.
+/// How images are transferred.
 #[derive(Debug, Clone, Default, Args)]
-pub struct CopyArgs {
+pub struct TransferArgs {
     /// Refuse to move a tag that points to a different digest: the image's tag, and the tags of its signatures and
     /// referrers
     #[arg(long)]
@@ -23,15 +24,6 @@ pub struct CopyArgs {
     /// always hashed
     #[arg(long)]
     trust_destination: bool,
-    /// Write promotion records to this file, one JSON object per line: digest, source, destination, and the previous
-    /// digest of the tag
-    #[arg(long, value_name = "FILE", env = "BP_RECORD")]
-    record: Option<PathBuf>,
-    /// Attach the promotion record to the image in the destination registry, as a referrer. If the registry rejects it,
-    /// the command fails after the promotion has completed; rerun without this flag if the registry does not support
-    /// referrers
-    #[arg(long)]
-    attach_record: bool,
     /// Upload to Amazon ECR in parts, so that --journal can resume an interrupted upload; not verified against AWS
     /// itself
     #[arg(long)]
@@ -43,15 +35,62 @@ pub struct CopyArgs {
     /// the source registry must have them
     #[arg(long)]
     nondistributable_layers: bool,
+    #[command(flatten)]
+    registries: RegistryArgs,
+}
+
+impl TransferArgs {
+    /// The options for the access to registries.
+    ///
+    /// # Errors
+    /// When the journal or another file cannot be read.
+    pub fn registries(&self) -> Result<RegistryOptions, Failure> {
+        let mut options = RegistryOptions { ecr_parts: self.ecr_parts, ..self.registries.options()? };
+        if let Some(path) = &self.journal {
+            let opened = Journal::open(path);
+            options.journal =
+                Some(opened.map_err(|error| {
+                    Failure::bad_input(format!("cannot open {}: {error}", path.display()))
+                })?);
+        }
+        Ok(options)
+    }
+
+    /// Adds these arguments to the options of a copy with referrers.
+    pub fn apply(&self, mut options: CopyOptions) -> CopyOptions {
+        if self.no_referrers {
+            options = options.without_referrers();
+        }
+        if self.nondistributable_layers {
+            options = options.nondistributable_layers();
+        }
+        if self.no_clobber {
+            options = options.no_clobber();
+        }
+        if self.trust_destination {
+            options = options.trust_destination();
+        }
+        options
+    }
+}
+
+/// The options of a promotion.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CopyArgs {
+    #[command(flatten)]
+    transfer: TransferArgs,
+    /// Write promotion records to this file, one JSON object per line: digest, source, destination, and the previous
+    /// digest of the tag
+    #[arg(long, value_name = "FILE", env = "BP_RECORD")]
+    record: Option<PathBuf>,
+    /// Attach the promotion record to the image in the destination registry, as a referrer. If the registry rejects it,
+    /// the command fails after the promotion has completed; rerun without this flag if the registry does not support
+    /// referrers
+    #[arg(long)]
+    attach_record: bool,
     /// How long the whole promotion may take: 90s, 15m, 1h30m; by default there is no limit
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// Use plain HTTP for this registry; repeatable; not needed for loopback addresses
-    #[arg(long = "plain-http", value_name = "HOST")]
-    plain_http: Vec<Registry>,
-    /// Also trust the root certificates in this PEM file
-    #[arg(long, value_name = "FILE", env = "BP_CA_FILE")]
-    ca: Option<PathBuf>,
 }
 
 impl CopyArgs {
@@ -63,37 +102,17 @@ impl CopyArgs {
     /// Converts the arguments to promotion options.
     ///
     /// # Errors
-    /// When the journal or the certificates cannot be read.
+    /// When the journal or another file cannot be read.
     pub fn options(&self) -> Result<PromotionOptions, Failure> {
-        let unreadable =
-            |path: &PathBuf, error| Failure::bad_input(format!("cannot open {}: {error}", path.display()));
         let mut options = PromotionOptions {
-            ecr_parts: self.ecr_parts,
-            plain_http: self.plain_http.clone(),
+            registries: self.transfer.registries()?,
             record: self.record.clone(),
             attach_record: self.attach_record,
             ..PromotionOptions::default()
         };
-        if let Some(path) = &self.journal {
-            options.journal = Some(Journal::open(path).map_err(|error| unreadable(path, error))?);
-        }
-        if let Some(path) = &self.ca {
-            options.root_certificates = Some(std::fs::read(path).map_err(|error| unreadable(path, error))?);
-        }
-        if self.no_referrers {
-            options.copy = options.copy.without_referrers();
-        }
-        if self.nondistributable_layers {
-            options.copy = options.copy.nondistributable_layers();
-        }
+        options.copy = self.transfer.apply(options.copy);
         if self.record.is_some() || self.attach_record {
             options.copy = options.copy.confirm_absence();
-        }
-        if self.no_clobber {
-            options.copy = options.copy.no_clobber();
-        }
-        if self.trust_destination {
-            options.copy = options.copy.trust_destination();
         }
         Ok(options)
     }

@@ -5,6 +5,7 @@ mod copy;
 mod delivery;
 mod end;
 mod receipt;
+mod registry;
 
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource
 pub(crate) use self::end::{End, conclude, worst};
 pub use self::{
     config::{ConfigArgs, FileArgs},
-    copy::CopyArgs,
+    copy::{CopyArgs, TransferArgs},
     delivery::{
         DeliveryArgs, EnvironmentArgs, ImageArgs, RollbackArgs, ServiceArg, ServicesArgs, SlotArgs,
         TakeOverArgs,
     },
     end::NoWaitArgs,
     receipt::ReceiptArgs,
+    registry::{AuthfileArgs, ConnectionArgs, RegistryArgs},
 };
 use crate::{Failure, Output};
 

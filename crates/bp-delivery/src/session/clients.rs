@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_config::{Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials as _;
 use bp_artifact::{
     Registry, ResolvedImage,
     aws::RequestSpans,
@@ -44,6 +45,20 @@ impl std::fmt::Debug for Clients {
 impl Clients {
     pub(super) fn new(config: SdkConfig, endpoints: Endpoints) -> Self {
         Clients { config, endpoints, clusters: Arc::default() }
+    }
+
+    /// Whether there are AWS credentials.
+    ///
+    /// # Permissions
+    /// None.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
+    pub async fn has_credentials(&self) -> bool {
+        match self.config.credentials_provider() {
+            Some(provider) => provider.provide_credentials().await.is_ok(),
+            None => false,
+        }
     }
 
     /// Amazon ECR in the region of `registry`, or in the environment's region if it is not an ECR registry.

@@ -4,12 +4,17 @@
 //! [`multicall::run`](crate::multicall::run).
 
 mod config;
+mod copy;
 mod deploy_ecs;
 mod deploy_eks;
 #[cfg(feature = "helm")]
 mod deploy_helm;
+mod digest;
 mod dual_deploy;
 mod emit_artifact;
+mod inspect;
+mod login;
+mod ls;
 mod promote;
 mod record;
 mod refresh_pull_secret;
@@ -24,10 +29,26 @@ mod wait;
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
-    config::Configuration, deploy_ecs::DeployEcs, deploy_eks::DeployEks, dual_deploy::DualDeploy,
-    emit_artifact::EmitArtifact, promote::Promote, record::Record, refresh_pull_secret::RefreshPullSecret,
-    rollback::Rollback, run_task::RunTask, secrets::Secrets, status::ShowStatus,
-    switch_traffic::SwitchTraffic, verify::Verify, wait::Wait,
+    config::Configuration,
+    copy::Copy,
+    deploy_ecs::DeployEcs,
+    deploy_eks::DeployEks,
+    digest::ShowDigest,
+    dual_deploy::DualDeploy,
+    emit_artifact::EmitArtifact,
+    inspect::Inspect,
+    login::{LogIn, LogOut},
+    ls::List,
+    promote::Promote,
+    record::Record,
+    refresh_pull_secret::RefreshPullSecret,
+    rollback::Rollback,
+    run_task::RunTask,
+    secrets::Secrets,
+    status::ShowStatus,
+    switch_traffic::SwitchTraffic,
+    verify::Verify,
+    wait::Wait,
 };
 use std::process::ExitCode;
 
@@ -53,12 +74,18 @@ impl Entry {
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
         Entry::of::<Configuration>(),
+        Entry::of::<Copy>(),
         Entry::of::<DeployEcs>(),
         Entry::of::<DeployEks>(),
         #[cfg(feature = "helm")]
         Entry::of::<DeployHelm>(),
+        Entry::of::<ShowDigest>(),
         Entry::of::<DualDeploy>(),
         Entry::of::<EmitArtifact>(),
+        Entry::of::<Inspect>(),
+        Entry::of::<LogIn>(),
+        Entry::of::<LogOut>(),
+        Entry::of::<List>(),
         Entry::of::<Promote>(),
         Entry::of::<Record>(),
         Entry::of::<RefreshPullSecret>(),

@@ -6,7 +6,7 @@ use bp_artifact::{Digest, Platform, resolve::ManifestError};
 use serde_json::{Map, Value};
 
 use super::CopyError;
-use crate::content::{Manifest, object};
+use crate::content::{Manifest, object, platform_of};
 
 /// The annotation in which buildx states the manifest that an attestation belongs to.
 const SUBJECT: &str = "vnd.docker.reference.digest";
@@ -42,11 +42,6 @@ pub(super) fn of(top: &Manifest, platforms: &[Platform]) -> Result<Manifest, Cop
     });
     let bytes = bytes::Bytes::from(Value::Object(index).to_string());
     Ok(Manifest { media_type: top.media_type.clone(), digest: Digest::sha256(&bytes), bytes })
-}
-
-fn platform_of(entry: &Value) -> Option<Platform> {
-    let text = |name: &str| entry["platform"][name].as_str();
-    Platform::new(text("os")?, text("architecture")?, text("variant")).ok()
 }
 
 #[cfg(test)]

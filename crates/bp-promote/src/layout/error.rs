@@ -69,6 +69,9 @@ pub enum LayoutError {
 impl Classified for LayoutError {
     fn class(&self) -> ErrorClass {
         match self {
+            LayoutError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                ErrorClass::BadInput
+            }
             LayoutError::Io { .. } => ErrorClass::Unavailable,
             LayoutError::Corrupt { .. } => ErrorClass::DigestMismatch,
             _ => ErrorClass::BadInput,
@@ -81,6 +84,9 @@ impl Classified for LayoutError {
     }
 }
 
+/// The maximum number of names in a message.
+const MAX_NAMES: usize = 20;
+
 /// ` (it has 1.0, 1.1)`, or nothing.
 struct Names<'a>(&'a [String]);
 
@@ -88,6 +94,10 @@ impl std::fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             [] => Ok(()),
+            names if names.len() > MAX_NAMES => {
+                let more = names.len() - MAX_NAMES;
+                write!(f, " (it has {} and {more} more)", names[..MAX_NAMES].join(", "))
+            }
             names => write!(f, " (it has {})", names.join(", ")),
         }
     }

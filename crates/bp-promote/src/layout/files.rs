@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, Seek as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -34,6 +34,30 @@ pub(super) struct Extent {
     pub(super) size: u64,
 }
 
+/// The path of `name` in the layout at `root`. A layout may come from anywhere: no symbolic link in it is followed,
+/// neither to read nor to write.
+///
+/// # Errors
+/// When a part of the path is a symbolic link, or cannot be examined.
+pub(super) fn path_in(root: &Path, name: &str) -> io::Result<PathBuf> {
+    let mut path = root.to_owned();
+    for part in name.split('/') {
+        path.push(part);
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => {
+                let text = format!(
+                    "{} is a symbolic link, and links in a layout are not followed: copy it with cp -rL",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(path)
+}
+
 impl Files {
     /// The path of the file for messages.
     pub(super) fn shown(&self, name: &str) -> PathBuf {
@@ -46,7 +70,7 @@ impl Files {
     /// The size of a file, if it exists.
     pub(super) async fn size(&self, name: &str) -> Option<u64> {
         match self {
-            Files::Directory(root) => fs::metadata(root.join(name)).await.ok().map(|metadata| metadata.len()),
+            Files::Directory(_) => Some(self.open(name).await.ok()?.limit()),
             Files::Archive(archive) => archive.files.get(name).map(|extent| extent.size),
         }
     }
@@ -61,9 +85,13 @@ impl Files {
     pub(super) fn open_now(&self, name: &str) -> io::Result<(std::fs::File, u64)> {
         match self {
             Files::Directory(root) => {
-                let file = std::fs::File::open(root.join(name))?;
-                let size = file.metadata()?.len();
-                Ok((file, size))
+                let path = path_in(root, name)?;
+                let metadata = std::fs::symlink_metadata(&path)?;
+                if !metadata.is_file() {
+                    let text = format!("{} is not a regular file", path.display());
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                Ok((std::fs::File::open(path)?, metadata.len()))
             }
             Files::Archive(archive) => {
                 let extent = archive.files.get(name).ok_or(io::ErrorKind::NotFound)?;

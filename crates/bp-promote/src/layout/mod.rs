@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use bp_artifact::{Digest, Tag, digest::Hasher, media_type::OCI_INDEX};
+use bp_artifact::{Digest, Tag, digest::Hasher, media_type::OCI_INDEX, text::SingleLine};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value, json};
@@ -29,7 +29,7 @@ use tokio_util::io::ReaderStream;
 pub use self::{error::LayoutError, pack::OciArchive};
 use self::{
     file::Partial,
-    files::{Archive, Files},
+    files::{Archive, Files, path_in},
 };
 use crate::{
     content::{Descriptor, Manifest, Reference},
@@ -38,11 +38,14 @@ use crate::{
 
 const MARKER: &str = "oci-layout";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation with the full name of an image.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// An OCI image layout: a directory or, as a source, a tar archive that contains one.
 ///
-/// Files are written atomically, and an image is added to `index.json` only after all of its content. To write an
-/// archive, use [`OciArchive`].
+/// Files are written atomically, and an image is added to `index.json` only after all of its content. Several handles
+/// and processes may write to one directory; each locks it while it changes `index.json`. Symbolic links in a layout are
+/// not followed. To write an archive, use [`OciArchive`].
 #[derive(Debug, Clone)]
 pub struct OciLayout {
     root: PathBuf,
@@ -141,6 +144,8 @@ impl OciLayout {
                 let reason = format!("it is not empty: it contains {}", entry.file_name().to_string_lossy());
                 return Err(LayoutError::NotALayout { path: root, reason });
             }
+            let is_link = path_in(&root, "blobs/sha256");
+            is_link.map_err(|source| LayoutError::Io { doing: "create", path: blobs.clone(), source })?;
             fs::create_dir_all(&blobs).await.map_err(|source| LayoutError::Io {
                 doing: "create",
                 path: blobs.clone(),
@@ -194,6 +199,25 @@ impl OciLayout {
         }
     }
 
+    /// The reference to the image with this name: its tag, or the full name that podman or containerd has written.
+    ///
+    /// # Errors
+    /// When the layout has no such image, or several.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn named(&self, name: &str) -> Result<Reference, LayoutError> {
+        let images = self.images().await?;
+        match select(&images, name) {
+            Selected::One(image) => Ok(match name.parse::<Tag>() {
+                Ok(tag) => Reference::Tag(tag),
+                Err(_) => Reference::Digest(image.digest.clone()),
+            }),
+            Selected::None => Err(self.not_found(&name).await),
+            Selected::Several => Err(self.not_found(&several(name)).await),
+        }
+    }
+
     /// The path of a blob within the layout.
     fn blob_name(digest: &Digest) -> String {
         format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
@@ -202,7 +226,11 @@ impl OciLayout {
     /// The path to write a blob to. Archives are read-only.
     fn writable(&self, digest: &Digest) -> Result<PathBuf, LayoutError> {
         match &self.files {
-            Files::Directory(root) => Ok(root.join(Self::blob_name(digest))),
+            Files::Directory(root) => {
+                let name = Self::blob_name(digest);
+                let failed = |source| LayoutError::Io { doing: "write", path: root.join(&name), source };
+                path_in(root, &name).map_err(failed)
+            }
             Files::Archive(archive) => Err(LayoutError::ReadOnly { path: archive.path.clone() }),
         }
     }
@@ -223,10 +251,11 @@ impl OciLayout {
     async fn find(&self, reference: &Reference) -> Result<Option<Descriptor>, LayoutError> {
         let images = self.images().await?;
         match reference {
-            Reference::Tag(tag) => {
-                let named = images.into_iter().find(|(name, _)| name.as_deref() == Some(tag.as_str()));
-                Ok(named.map(|(_, descriptor)| descriptor))
-            }
+            Reference::Tag(tag) => match select(&images, tag.as_str()) {
+                Selected::One(image) => Ok(Some(image.clone())),
+                Selected::None => Ok(None),
+                Selected::Several => Err(self.not_found(&several(tag.as_str())).await),
+            },
             Reference::Digest(digest) => {
                 if let Some((_, listed)) = images.into_iter().find(|(_, listed)| listed.digest == *digest) {
                     return Ok(Some(listed));
@@ -313,9 +342,33 @@ impl OciLayout {
         partial.finish().await.map_err(failed)
     }
 
+    /// Locks the directory against writers with another handle or in another process, until the result is dropped. On
+    /// file systems that have no locks, only writers with clones of this handle are serialised.
+    async fn lock_directory(&self) -> Result<Option<std::fs::File>, LayoutError> {
+        let root = self.root.clone();
+        let lock = move || -> io::Result<std::fs::File> {
+            let directory = std::fs::File::open(root)?;
+            directory.lock()?;
+            Ok(directory)
+        };
+        match tokio::task::spawn_blocking(lock).await {
+            Ok(Ok(locked)) => Ok(Some(locked)),
+            Ok(Err(error)) => {
+                let error = SingleLine(&error);
+                tracing::warn!(%error, path = %self.root.display(), "cannot lock the layout");
+                Ok(None)
+            }
+            Err(_) => {
+                let source = io::ErrorKind::Interrupted.into();
+                Err(LayoutError::Io { doing: "lock", path: self.root.clone(), source })
+            }
+        }
+    }
+
     async fn list(&self, reference: &Reference, manifest: &Manifest) -> Result<(), LayoutError> {
         file::replace(&self.writable(&manifest.digest)?, &manifest.bytes).await?;
         let _held = self.index.lock().await;
+        let _locked = self.lock_directory().await?;
         let mut index = self.read_index().await?;
         index.entry("schemaVersion").or_insert(json!(2));
         index.entry("mediaType").or_insert(json!(OCI_INDEX));
@@ -379,6 +432,39 @@ impl Reading {
             Err(LayoutError::Corrupt { path, expected, found })
         }
     }
+}
+
+/// The images that a name selects.
+enum Selected<'a> {
+    None,
+    One(&'a Descriptor),
+    Several,
+}
+
+/// Selects an image by its name: the name in the layout, the full name that containerd has written, or the tag of a full
+/// name as podman writes it (`docker.io/library/web:v1`).
+fn select<'a>(images: &'a [(Option<String>, Descriptor)], wanted: &str) -> Selected<'a> {
+    let full_name = |image: &'a Descriptor| image.annotation(CONTAINERD_NAME);
+    let exact = images.iter().find(|(name, _)| name.as_deref() == Some(wanted));
+    if let Some((_, image)) =
+        exact.or_else(|| images.iter().find(|(_, image)| full_name(image) == Some(wanted)))
+    {
+        return Selected::One(image);
+    }
+    let has_tag = |name: &str| name.rsplit_once(':').is_some_and(|(_, tag)| tag == wanted);
+    let mut tagged = images
+        .iter()
+        .filter(|(name, image)| name.as_deref().or_else(|| full_name(image)).is_some_and(has_tag))
+        .map(|(_, image)| image);
+    match tagged.next() {
+        None => Selected::None,
+        Some(first) if tagged.all(|other| other.digest == first.digest) => Selected::One(first),
+        Some(_) => Selected::Several,
+    }
+}
+
+fn several(tag: &str) -> String {
+    format!("single image with the tag {tag}: use the full name")
 }
 
 fn name_of(entry: &Value) -> Option<&str> {

@@ -1,7 +1,7 @@
 //! Authentication: logins, and the bearer tokens that they are exchanged for.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -21,29 +21,73 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     challenge::Challenge,
-    credentials::CredentialSource,
+    credentials::{CredentialError, CredentialSource},
     error::{RegistryError, RequestLine},
-    http::{Answer, Call, Http, full},
-    login::{Login, LoginSecret},
+    http::{Answer, Call, Http},
+    login::{Login, LoginSecret, RegistryLogins},
     origin::Origin,
 };
 use crate::content::{null_as_default, object};
 
 /// The scope of a token: `repository:shop/web:pull`, or several separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Scope(String);
+pub(super) struct Scope {
+    text: String,
+    /// The path of the repository whose login is used.
+    repository: String,
+}
 
 impl Scope {
     pub(super) fn pull(repository: &Repository) -> Self {
-        Scope(format!("repository:{}:pull", repository.path()))
+        Self::of(repository, "pull")
     }
 
     pub(super) fn push(repository: &Repository) -> Self {
-        Scope(format!("repository:{}:pull,push", repository.path()))
+        Self::of(repository, "pull,push")
+    }
+
+    fn of(repository: &Repository, actions: &str) -> Self {
+        let repository = repository.path().to_owned();
+        Scope { text: format!("repository:{repository}:{actions}"), repository }
+    }
+
+    /// No access to a repository: to check a login.
+    pub(super) fn registry() -> Self {
+        Scope { text: String::new(), repository: String::new() }
     }
 
     pub(super) fn and(self, other: &Self) -> Self {
-        Scope(format!("{} {}", self.0, other.0))
+        Scope { text: format!("{} {}", self.text, other.text), ..self }
+    }
+
+    /// What a token must be requested for if the registry asks for the scope `asked`; `None` if this scope includes it.
+    ///
+    /// A proxy that rewrites paths asks for the path that its upstream knows. Actions of this scope are added to those
+    /// of the same resource.
+    fn extended(&self, asked: &str) -> Option<String> {
+        let split = |element: &str| match element.rsplit_once(':') {
+            Some((resource, actions)) => {
+                (resource.to_owned(), actions.split(',').map(str::to_owned).collect::<BTreeSet<_>>())
+            }
+            None => (element.to_owned(), BTreeSet::new()),
+        };
+        let own: Vec<_> = self.text.split_whitespace().map(split).collect();
+        let actions_of = |resource: &str| own.iter().find(|(name, _)| name == resource).map(|(_, own)| own);
+        let mut asked: Vec<_> = asked.split_whitespace().map(split).collect();
+        let is_included = |(resource, actions): &(String, BTreeSet<String>)| {
+            actions_of(resource).is_some_and(|own| actions.is_subset(own))
+        };
+        if asked.iter().all(is_included) {
+            return None;
+        }
+        for (resource, actions) in &mut asked {
+            actions.extend(actions_of(resource).into_iter().flatten().cloned());
+        }
+        let shown = asked.into_iter().map(|(resource, actions)| {
+            let actions = actions.into_iter().collect::<Vec<_>>().join(",");
+            if actions.is_empty() { resource } else { format!("{resource}:{actions}") }
+        });
+        Some(shown.collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -62,10 +106,11 @@ enum Scheme {
     Challenged(Challenge),
 }
 
-/// The login in use.
-struct CurrentLogin {
+/// The logins in use.
+#[derive(Clone)]
+struct CurrentLogins {
     id: u64,
-    login: Option<Login>,
+    logins: Arc<RegistryLogins>,
 }
 
 /// The token in use.
@@ -86,8 +131,10 @@ pub(super) struct Authenticator {
     scheme: Mutex<Scheme>,
     /// Locked by the first request to a registry until the scheme is known.
     discovery: AsyncMutex<()>,
-    login: AsyncMutex<Option<CurrentLogin>>,
+    logins: AsyncMutex<Option<CurrentLogins>>,
     tokens: Mutex<HashMap<Scope, Slot>>,
+    /// The scopes that the registry asks for instead of those of the specification.
+    asked: Mutex<HashMap<Scope, String>>,
     ids: AtomicU64,
 }
 
@@ -109,8 +156,9 @@ impl Authenticator {
             source,
             scheme: Mutex::new(scheme),
             discovery: AsyncMutex::default(),
-            login: AsyncMutex::default(),
+            logins: AsyncMutex::default(),
             tokens: Mutex::default(),
+            asked: Mutex::default(),
             ids: AtomicU64::new(0),
         }
     }
@@ -130,13 +178,29 @@ impl Authenticator {
 
     /// Whether there is a login for this registry. Without one, a failing source of logins does not matter.
     pub(super) async fn has_login(&self, http: &Http) -> bool {
-        match self.login(http, None).await {
-            Ok(current) => current.login.is_some(),
+        match self.logins(http, None).await {
+            Ok(current) => !current.logins.is_empty(),
             Err(error) => {
                 let error = SingleLine(&error);
                 tracing::debug!(%error, registry = %self.registry, "failed to look up a login");
                 false
             }
+        }
+    }
+
+    /// The error for a refused request: if it was anonymous because a source of logins failed, the failure of that
+    /// source.
+    pub(super) async fn explain(&self, error: RegistryError) -> RegistryError {
+        if !matches!(error, RegistryError::Unauthorized { .. } | RegistryError::Denied { .. }) {
+            return error;
+        }
+        let logins = self.logins.lock().await.as_ref().map(|current| Arc::clone(&current.logins));
+        match logins.filter(|logins| logins.is_empty()).and_then(|logins| logins.failure.clone()) {
+            Some(reason) => {
+                let source = CredentialError::Docker { reason };
+                RegistryError::Credentials { registry: self.registry.clone(), source }
+            }
+            None => error,
         }
     }
 
@@ -150,11 +214,16 @@ impl Authenticator {
     }
 
     /// Updates the scheme from a response; returns whether it has changed. Only the registry itself can challenge: a
-    /// redirect means that the registry accepted the request, whatever the other host responds.
-    pub(super) fn learn(&self, answer: &Answer) -> bool {
+    /// redirect means that the registry accepted the request, whatever the other host responds. The challenge may also
+    /// ask for another scope than that of the request.
+    pub(super) fn learn(&self, answer: &Answer, scope: &Scope) -> bool {
         let learned = match (answer.response.status(), &answer.elsewhere) {
             (http::StatusCode::UNAUTHORIZED, None) => {
-                Challenge::read(answer.response.headers()).map(Scheme::Challenged)
+                let headers = answer.response.headers();
+                if let Some(asked) = Challenge::scope(headers).and_then(|asked| scope.extended(&asked)) {
+                    lock(&self.asked).insert(scope.clone(), asked);
+                }
+                Challenge::read(headers).map(Scheme::Challenged)
             }
             _ => Some(Scheme::Open),
         };
@@ -180,11 +249,18 @@ impl Authenticator {
         match scheme {
             Scheme::Unknown | Scheme::Open => Ok(None),
             Scheme::Challenged(Challenge::Basic) => {
-                let current = self.login(http, None).await?;
-                let header = current.login.as_ref().and_then(|login| basic(&login.secret));
+                let current = self.logins(http, None).await?;
+                let header = current.logins.of(&scope.repository).and_then(|login| basic(&login.secret));
                 Ok(header.map(|value| Authorization { value, id: current.id }))
             }
             Scheme::Challenged(Challenge::Bearer { realm, service }) => {
+                let current = self.logins(http, None).await?;
+                if let Some(Login { secret: LoginSecret::RegistryToken(token), .. }) =
+                    current.logins.of(&scope.repository)
+                {
+                    let header = bearer(token.expose_secret());
+                    return Ok(header.map(|value| Authorization { value, id: current.id }));
+                }
                 let slot = {
                     let mut tokens = lock(&self.tokens);
                     Arc::clone(tokens.entry(scope.clone()).or_default())
@@ -212,8 +288,13 @@ impl Authenticator {
         let scheme = self.scheme().clone();
         match scheme {
             Scheme::Unknown | Scheme::Open => Ok(false),
-            Scheme::Challenged(Challenge::Basic) => Ok(self.login(http, Some(used.id)).await?.id != used.id),
+            Scheme::Challenged(Challenge::Basic) => Ok(self.logins(http, Some(used.id)).await?.id != used.id),
             Scheme::Challenged(Challenge::Bearer { .. }) => {
+                let current = self.logins(http, None).await?;
+                // The rejected header was that of a login, not of a token that was made of it.
+                if current.id == used.id {
+                    return Ok(self.logins(http, Some(used.id)).await?.id != used.id);
+                }
                 let slot = {
                     let tokens = lock(&self.tokens);
                     tokens.get(scope).cloned()
@@ -229,26 +310,31 @@ impl Authenticator {
         }
     }
 
-    /// The current login; fetched if there is none, it is about to expire, or it was `rejected`.
-    async fn login(&self, http: &Http, rejected: Option<u64>) -> Result<CurrentLogin, RegistryError> {
-        let mut current = self.login.lock().await;
+    /// The current logins; fetched if there are none, one is about to expire, or they were `rejected`.
+    async fn logins(&self, http: &Http, rejected: Option<u64>) -> Result<CurrentLogins, RegistryError> {
+        let mut current = self.logins.lock().await;
         let valid = current.as_ref().is_some_and(|current| {
-            let expires_at = current.login.as_ref().and_then(|login| login.expires_at);
+            let expires_at = current.logins.registry.as_ref().and_then(|login| login.expires_at);
             let fresh = expires_at.is_none_or(|at| at.duration_since(http.time.now()) > Self::MARGIN);
             fresh && rejected != Some(current.id)
         });
-        if !valid {
-            let failed = |source| RegistryError::Credentials { registry: self.registry.clone(), source };
-            let login = self.source.login(&self.registry).await.map_err(failed)?;
-            // An identical login keeps its id, so that the caller knows that nothing has changed.
-            let id = match &*current {
-                Some(current) if is_same_login(current.login.as_ref(), login.as_ref()) => current.id,
-                _ => self.next_id(),
-            };
-            *current = Some(CurrentLogin { id, login });
+        if let (Some(current), true) = (&*current, valid) {
+            return Ok(current.clone());
         }
-        let current = current.as_ref().expect("set above");
-        Ok(CurrentLogin { id: current.id, login: current.login.clone() })
+        let failed = |source| RegistryError::Credentials { registry: self.registry.clone(), source };
+        let logins = self.source.logins(&self.registry).await.map_err(failed)?;
+        if let Some(reason) = &logins.failure {
+            let reason = SingleLine(reason);
+            tracing::warn!(%reason, registry = %self.registry, "a source of logins failed");
+        }
+        // Identical logins keep their id, so that the caller knows that nothing has changed.
+        let id = match &*current {
+            Some(current) if current.logins.is_same(&logins) => current.id,
+            _ => self.next_id(),
+        };
+        let fetched = CurrentLogins { id, logins: Arc::new(logins) };
+        *current = Some(fetched.clone());
+        Ok(fetched)
     }
 
     /// Exchanges the login for a token.
@@ -259,19 +345,22 @@ impl Authenticator {
         service: Option<&str>,
         scope: &Scope,
     ) -> Result<Token, RegistryError> {
-        let current = self.login(http, None).await?;
-        match self.exchange(http, realm, service, scope, current.login.as_ref()).await {
-            Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. })
-                if current.login.is_some() =>
-            {
-                // The login may have expired, or been replaced, since it was fetched.
-                let renewed = self.login(http, Some(current.id)).await?;
-                self.exchange(http, realm, service, scope, renewed.login.as_ref()).await
-            }
-            other => other,
+        let current = self.logins(http, None).await?;
+        let login = current.logins.of(&scope.repository);
+        let error = match self.exchange(http, realm, service, scope, login).await {
+            Err(error @ (RegistryError::Unauthorized { .. } | RegistryError::Denied { .. })) => error,
+            other => return other,
+        };
+        if login.is_none() {
+            return Err(self.explain(error).await);
         }
+        // The login may have expired, or been replaced, since it was fetched.
+        let renewed = self.logins(http, Some(current.id)).await?;
+        self.exchange(http, realm, service, scope, renewed.logins.of(&scope.repository)).await
     }
 
+    /// Exchanges the login for a token. A token service that does not accept identity tokens is asked with the password,
+    /// if there is one.
     async fn exchange(
         &self,
         http: &Http,
@@ -280,22 +369,52 @@ impl Authenticator {
         scope: &Scope,
         login: Option<&Login>,
     ) -> Result<Token, RegistryError> {
+        let secret = login.map(|login| &login.secret);
+        let asked = self.request_token(http, realm, service, scope, secret).await;
+        let Some(LoginSecret::IdentityToken { password: Some((user, password)), .. }) = secret else {
+            return asked;
+        };
+        match asked {
+            Err(
+                RegistryError::Unauthorized { .. }
+                | RegistryError::NotFound { .. }
+                | RegistryError::Refused { .. }
+                | RegistryError::Unavailable { status: 501, .. },
+            ) => {
+                let secret = LoginSecret::Password { user: user.clone(), password: password.clone() };
+                self.request_token(http, realm, service, scope, Some(&secret)).await
+            }
+            asked => asked,
+        }
+    }
+
+    async fn request_token(
+        &self,
+        http: &Http,
+        realm: &str,
+        service: Option<&str>,
+        scope: &Scope,
+        login: Option<&LoginSecret>,
+    ) -> Result<Token, RegistryError> {
         let at =
             |method| RequestLine { method, registry: self.registry.clone(), path: " (token)".to_owned() };
         let realm = self.origin.realm(realm, &http.endpoints);
         let mut url =
             realm.map_err(|reason| RegistryError::Realm { registry: self.registry.clone(), reason })?;
         let origin = Origin::of(&url);
-        let scopes = scope.0.split(' ').map(|scope| ("scope", scope));
-        let fields: Vec<(&str, &str)> =
-            service.map(|service| ("service", service)).into_iter().chain(scopes).collect();
-        let (call, authorization, body) = match login.map(|login| &login.secret) {
-            Some(LoginSecret::IdentityToken(token)) => {
+        let asked = lock(&self.asked).get(scope).cloned().unwrap_or_else(|| scope.text.clone());
+        let scopes: Vec<&str> = asked.split_whitespace().collect();
+        let service = service.map(|service| ("service", service));
+        let (call, authorization, body) = match login {
+            Some(LoginSecret::IdentityToken { token, .. }) => {
+                // OAuth 2 has one parameter for all scopes.
+                let scopes = scopes.join(" ");
                 let form = url::form_urlencoded::Serializer::new(String::new())
                     .append_pair("grant_type", "refresh_token")
                     .append_pair("client_id", "bp-promote")
                     .append_pair("refresh_token", token.expose_secret())
-                    .extend_pairs(fields)
+                    .extend_pairs(service)
+                    .extend_pairs((!scopes.is_empty()).then_some(("scope", scopes.as_str())))
                     .finish();
                 let call = Call::new(at(Method::POST), url, origin);
                 (
@@ -305,11 +424,15 @@ impl Authenticator {
                 )
             }
             password => {
-                url.query_pairs_mut().extend_pairs(fields);
+                let scopes = scopes.into_iter().map(|scope| ("scope", scope));
+                url.query_pairs_mut().extend_pairs(service).extend_pairs(scopes);
+                if url.query() == Some("") {
+                    url.set_query(None);
+                }
                 (Call::new(at(Method::GET), url, origin), password.and_then(basic), Bytes::new())
             }
         };
-        let answer = http.exchange(&call, authorization.as_ref(), full(body)).await?;
+        let answer = http.exchange(&call, authorization.as_ref(), body).await?;
         // The login is not sent along a redirect, and an anonymous token from another host is not a substitute.
         if login.is_some() && (answer.elsewhere.is_some() || answer.response.status().is_redirection()) {
             let reason = match &answer.elsewhere {
@@ -368,7 +491,10 @@ fn basic(secret: &LoginSecret) -> Option<HeaderValue> {
             let pair = SecretString::from(format!("{user}:{}", password.expose_secret()));
             sensitive(&format!("Basic {}", BASE64_STANDARD.encode(pair.expose_secret())))
         }
-        LoginSecret::IdentityToken(_) => None,
+        LoginSecret::IdentityToken { password: Some((user, password)), .. } => {
+            basic(&LoginSecret::Password { user: user.clone(), password: password.clone() })
+        }
+        LoginSecret::IdentityToken { password: None, .. } | LoginSecret::RegistryToken(_) => None,
     }
 }
 
@@ -382,16 +508,31 @@ fn sensitive(value: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn is_same_login(a: Option<&Login>, b: Option<&Login>) -> bool {
-    match (a.map(|login| &login.secret), b.map(|login| &login.secret)) {
-        (
-            Some(LoginSecret::Password { user: a, password: p }),
-            Some(LoginSecret::Password { user: b, password: q }),
-        ) => a == b && p.expose_secret() == q.expose_secret(),
-        (Some(LoginSecret::IdentityToken(a)), Some(LoginSecret::IdentityToken(b))) => {
-            a.expose_secret() == b.expose_secret()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_the_scope_of_the_challenge() {
+        let repository: Repository = "r.example.com/shop/web".parse().unwrap();
+        let (pull, push) = (Scope::pull(&repository), Scope::push(&repository));
+        for (scope, asked, extended) in [
+            (&pull, "repository:shop/web:pull", None),
+            (&push, "repository:shop/web:push", None),
+            (&pull, " ", None),
+            (&pull, "repository:shop/web:pull,push", Some("repository:shop/web:pull,push")),
+            (&push, "repository:shop/web:*", Some("repository:shop/web:*,pull,push")),
+            (&pull, "repository:proxy/shop/web:pull", Some("repository:proxy/shop/web:pull")),
+            (&push, "repository:proxy/shop/web:pull", Some("repository:proxy/shop/web:pull")),
+            (&pull, "aws", Some("aws")),
+            (
+                &pull,
+                "repository:a:pull repository:shop/web:push",
+                Some("repository:a:pull repository:shop/web:pull,push"),
+            ),
+            (&Scope::registry(), "registry:catalog:*", Some("registry:catalog:*")),
+        ] {
+            assert_eq!(scope.extended(asked).as_deref(), extended, "{asked}");
         }
-        (None, None) => true,
-        _ => false,
     }
 }

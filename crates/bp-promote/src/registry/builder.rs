@@ -14,8 +14,9 @@ use bp_artifact::{
 use url::Url;
 
 use super::{
+    auth_file::DockerConfig,
     client::{RegistryClient, Shared},
-    credentials::{CredentialSource, DockerConfig},
+    credentials::CredentialSource,
     endpoints::Endpoints,
     http::{Http, Transport, reqwest_transport},
 };
@@ -142,7 +143,7 @@ impl RegistryClientBuilder {
         self
     }
 
-    /// Sets the source of logins; defaults to docker's configuration ([`DockerConfig`]).
+    /// Sets the source of logins; defaults to docker's and podman's files ([`DockerConfig`]).
     pub fn credentials(mut self, source: impl CredentialSource + 'static) -> Self {
         self.credentials = Some(Arc::new(source));
         self

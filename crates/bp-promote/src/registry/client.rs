@@ -18,7 +18,7 @@ use super::{
     credentials::CredentialSource,
     error::RegistryError,
     host::Host,
-    http::{Call, Http, full},
+    http::{Call, Http},
     providers::profile_of,
 };
 use crate::{
@@ -100,10 +100,10 @@ impl RegistryClient {
                 let header = authorization.as_ref().map(|authorization| &authorization.value);
                 let slot = host.pace.acquire(&call.at.method, &call.at.path).await;
                 context.count();
-                let answer = host.check_reachable(http.exchange(call, header, full(body.clone())).await)?;
+                let answer = host.check_reachable(http.exchange(call, header, body.clone()).await)?;
                 drop(slot);
                 let status = answer.response.status();
-                let learned = host.auth.learn(&answer);
+                let learned = host.auth.learn(&answer, scope);
                 drop(discovery);
                 if expected.contains(&status.as_u16()) {
                     host.pace.succeeded();
@@ -128,9 +128,27 @@ impl RegistryClient {
                 }
                 let error = http.refusal(&call.at, answer).await;
                 host.note(&error, &self.0.retry);
-                return Err(error);
+                return Err(host.auth.explain(error).await);
             }
         })
+    }
+
+    /// Checks the login for `registry` at its `/v2/` URL. Returns `false` if the registry does not require a login there,
+    /// so that the login is not checked.
+    ///
+    /// # Errors
+    /// When the registry refuses the login, or cannot be reached.
+    ///
+    /// # Permissions
+    /// None beyond the login.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn check_login(&self, registry: &Registry) -> Result<bool, RegistryError> {
+        let (host, scope, requests) = (self.host(registry), Scope::registry(), RequestCounter::default());
+        let context = RequestContext { host: &host, scope: &scope, requests: &requests, observer: None };
+        self.send(context, &host.call(Method::GET, "/v2/"), &[200]).await?;
+        Ok(host.auth.is_challenged())
     }
 
     /// Asks `/v2/` for the challenge of a registry that has rejected an anonymous request without one, if there is a
@@ -145,8 +163,8 @@ impl RegistryClient {
             let call = host.call(Method::GET, "/v2/");
             let _slot = host.pace.acquire(&call.at.method, &call.at.path).await;
             context.count();
-            let answer = host.check_reachable(http.exchange(&call, None, full(Bytes::new())).await)?;
-            Ok(host.auth.learn(&answer))
+            let answer = host.check_reachable(http.exchange(&call, None, Bytes::new()).await)?;
+            Ok(host.auth.learn(&answer, &Scope::registry()))
         };
         let found = host.concealed_challenge.get_or_try_init(ask).await?;
         Ok(*found || host.auth.is_challenged())
@@ -173,6 +191,7 @@ impl RegistryClient {
                 host.pace.succeeded();
                 return Ok(answer.response);
             }
+            host.auth.learn(&answer, scope);
             let mut error = http.refusal(&call.at, answer).await;
             host.note(&error, &self.0.retry);
             if let RegistryError::Unauthorized { renewed, .. } | RegistryError::Denied { renewed, .. } =

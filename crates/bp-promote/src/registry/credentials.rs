@@ -1,23 +1,28 @@
-//! Sources of logins: docker's configuration, given logins, Amazon ECR, or a chain of them.
+//! Sources of logins: anonymous access, given logins, or a chain of sources.
 
-use std::{collections::HashMap, env, error::Error as StdError, fmt, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, error::Error as StdError, fmt, sync::Arc};
 
-use bp_artifact::{Registry, text::SingleLine};
-use docker_credential::{CredentialRetrievalError, DockerCredential};
+use bp_artifact::{
+    Registry,
+    error::{Classified, ErrorClass},
+};
 use futures_core::future::BoxFuture;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
 
-use super::{helper, login::Login};
-use crate::content::object;
+use super::login::{Login, RegistryLogins};
 
 /// Why a login could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// Docker's configuration or a credential helper failed.
-    #[error("failed to get credentials from docker's configuration: {reason}")]
+    /// A file of logins, docker's or podman's, or a credential helper failed.
+    #[error("failed to get credentials: {reason}")]
     Docker {
+        /// The reason.
+        reason: String,
+    },
+    /// A login could not be stored or removed.
+    #[error("failed to change a login: {reason}")]
+    Store {
         /// The reason.
         reason: String,
     },
@@ -40,15 +45,40 @@ impl CredentialError {
     }
 }
 
+impl Classified for CredentialError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Unavailable
+    }
+
+    fn is_retryable(&self) -> bool {
+        CredentialError::is_retryable(self)
+    }
+}
+
 /// A source of logins for registries. It is asked again when a login expires or is rejected.
 pub trait CredentialSource: Send + Sync {
     /// The login for `registry`, or `None` for anonymous access.
     fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>>;
+
+    /// The logins for `registry` and for paths in it. By default only the one for the registry.
+    fn logins<'a>(
+        &'a self,
+        registry: &'a Registry,
+    ) -> BoxFuture<'a, Result<RegistryLogins, CredentialError>> {
+        Box::pin(async move { Ok(RegistryLogins::of_registry(self.login(registry).await?)) })
+    }
 }
 
 impl<T: CredentialSource + ?Sized> CredentialSource for Arc<T> {
     fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
         (**self).login(registry)
+    }
+
+    fn logins<'a>(
+        &'a self,
+        registry: &'a Registry,
+    ) -> BoxFuture<'a, Result<RegistryLogins, CredentialError>> {
+        (**self).logins(registry)
     }
 }
 
@@ -59,62 +89,6 @@ pub struct Anonymous;
 impl CredentialSource for Anonymous {
     fn login<'a>(&'a self, _: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
         Box::pin(async { Ok(None) })
-    }
-}
-
-/// The logins in docker's `config.json` (in `DOCKER_CONFIG` or `~/.docker`) and from its credential helpers, which must
-/// respond within one minute.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct DockerConfig;
-
-impl CredentialSource for DockerConfig {
-    fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
-        let server = match registry.as_str() {
-            "docker.io" | "index.docker.io" => "https://index.docker.io/v1/",
-            host => host,
-        };
-        Box::pin(async move {
-            let Some(path) = config_file() else { return Ok(None) };
-            let bytes = match tokio::fs::read(&path).await {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    let error = SingleLine(&error);
-                    tracing::debug!(%error, path = %path.display(), "failed to read docker's configuration");
-                    return Ok(None);
-                }
-            };
-            let found = login_of(&bytes, server).await;
-            found
-                .map_err(|reason| CredentialError::Docker { reason: format!("{}: {reason}", path.display()) })
-        })
-    }
-}
-
-fn config_file() -> Option<PathBuf> {
-    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".docker"));
-    Some(env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home)?.join("config.json"))
-}
-
-/// Looks up the login for `server`: in the registry's own helper, then in the configuration, then in the default
-/// helper.
-async fn login_of(config: &[u8], server: &str) -> Result<Option<Login>, String> {
-    let mut config: Map<String, Value> =
-        object(config).map_err(|error| format!("invalid configuration: {error}"))?;
-    let [own, all] = ["credHelpers", "credsStore"].map(|key| config.remove(key).unwrap_or_default());
-    let named = |helper: &Value| helper.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
-    if let Some(helper) = own.get(server).and_then(named) {
-        return helper::ask(&helper, server).await;
-    }
-    let config = SecretString::from(Value::Object(config).to_string());
-    match docker_credential::get_credential_from_reader(config.expose_secret().as_bytes(), server) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Login::password(user, password))),
-        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Login::identity_token(token))),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => match named(&all) {
-            Some(helper) => helper::ask(&helper, server).await,
-            None => Ok(None),
-        },
-        Err(CredentialRetrievalError::ConfigReadError) => Err("invalid configuration".to_owned()),
-        Err(other) => Err(other.to_string()),
     }
 }
 
@@ -167,12 +141,36 @@ impl fmt::Debug for Chain {
 impl CredentialSource for Chain {
     fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
         Box::pin(async move {
+            let logins = self.logins(registry).await?;
+            registry_login(logins)
+        })
+    }
+
+    /// The first login for the registry, and the logins for paths of all sources up to that one.
+    fn logins<'a>(
+        &'a self,
+        registry: &'a Registry,
+    ) -> BoxFuture<'a, Result<RegistryLogins, CredentialError>> {
+        Box::pin(async move {
+            let mut all = RegistryLogins::default();
             for source in &self.0 {
-                if let Some(login) = source.login(registry).await? {
-                    return Ok(Some(login));
+                let found = source.logins(registry).await?;
+                all.paths.extend(found.paths);
+                all.failure = all.failure.or(found.failure);
+                if found.registry.is_some() {
+                    all.registry = found.registry;
+                    break;
                 }
             }
-            Ok(None)
+            Ok(all)
         })
+    }
+}
+
+/// The login for the registry, or the failure of a source that might have one.
+pub(super) fn registry_login(logins: RegistryLogins) -> Result<Option<Login>, CredentialError> {
+    match (logins.registry, logins.failure) {
+        (None, Some(reason)) => Err(CredentialError::Docker { reason }),
+        (login, _) => Ok(login),
     }
 }

@@ -1,11 +1,13 @@
-//! Docker credential helpers: programs that return the login for a registry.
+//! Docker credential helpers: programs that store the logins for registries.
 //!
 //! <https://github.com/docker/docker-credential-helpers>
 
 use std::{io, process::Stdio, time::Duration};
 
-use secrecy::{ExposeSecret as _, SecretSlice};
+use bp_artifact::text::truncate;
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::Command,
@@ -19,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The maximum output in bytes; logins are much shorter.
 const MAX_OUTPUT: u64 = 1 << 20;
 
-/// Runs the helper `docker-credential-<name>` for `server`. Returns `None` if it has no login.
+/// Asks the helper `docker-credential-<name>` for the login for `server`. Returns `None` if it has none.
 ///
 /// # Errors
 /// The reason, without the output of the helper, which may contain a secret.
@@ -27,14 +29,60 @@ const MAX_OUTPUT: u64 = 1 << 20;
 /// # Cancel safety
 /// The helper is killed.
 pub(super) async fn ask(name: &str, server: &str) -> Result<Option<Login>, String> {
-    let program = format!("docker-credential-{name}");
-    match tokio::time::timeout(TIMEOUT, run(&program, server)).await {
-        Ok(Ok((true, output))) => match login(output.expose_secret()) {
-            Some(login) => Ok(Some(login)),
-            None => Err(format!("the credential helper {program} returned invalid output")),
-        },
-        // Every helper prints this if it has no login for the registry.
-        Ok(Ok((false, output))) if says(output.expose_secret(), "credentials not found") => Ok(None),
+    match run(name, "get", server.as_bytes()).await? {
+        Some(output) => login(output.expose_secret())
+            .ok_or_else(|| format!("the credential helper {} returned invalid output", program(name))),
+        None => Ok(None),
+    }
+}
+
+/// Stores a login in a helper.
+///
+/// # Errors
+/// As [`ask`].
+///
+/// # Cancel safety
+/// The helper is killed; the login may be stored.
+pub(super) async fn store(
+    name: &str,
+    server: &str,
+    user: &str,
+    password: &SecretString,
+) -> Result<(), String> {
+    let login = json!({ "ServerURL": server, "Username": user, "Secret": password.expose_secret() });
+    let login = SecretString::from(login.to_string());
+    match run(name, "store", login.expose_secret().as_bytes()).await? {
+        Some(_) => Ok(()),
+        None => Err(format!("the credential helper {} failed", program(name))),
+    }
+}
+
+/// Removes a login from a helper; returns whether there was one.
+///
+/// # Errors
+/// As [`ask`].
+///
+/// # Cancel safety
+/// The helper is killed; the login may be removed.
+pub(super) async fn erase(name: &str, server: &str) -> Result<bool, String> {
+    Ok(run(name, "erase", server.as_bytes()).await?.is_some())
+}
+
+/// The program of a helper. Its name is part of a file that may be read by mistake.
+fn program(name: &str) -> String {
+    format!("docker-credential-{}", truncate(name, 100))
+}
+
+/// Runs a command of a helper and returns its output; `None` if the helper has no login.
+async fn run(name: &str, command: &str, input: &[u8]) -> Result<Option<SecretSlice<u8>>, String> {
+    let program = program(name);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.chars().all(is_name) {
+        return Err(format!("{program:?} is not a valid name of a credential helper"));
+    }
+    match tokio::time::timeout(TIMEOUT, exchange(&program, command, input)).await {
+        Ok(Ok((true, output))) => Ok(Some(output)),
+        Ok(Ok((false, output))) if has_no_login(output.expose_secret()) => Ok(None),
         Ok(Ok((false, _))) => Err(format!("the credential helper {program} failed")),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
             Err(format!("the credential helper {program} is not installed or not in PATH"))
@@ -47,9 +95,9 @@ pub(super) async fn ask(name: &str, server: &str) -> Result<Option<Login>, Strin
 }
 
 /// Runs the helper; returns whether it succeeded, and its output.
-async fn run(program: &str, server: &str) -> io::Result<(bool, SecretSlice<u8>)> {
+async fn exchange(program: &str, command: &str, input: &[u8]) -> io::Result<(bool, SecretSlice<u8>)> {
     let mut child = Command::new(program)
-        .arg("get")
+        .arg(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -58,7 +106,7 @@ async fn run(program: &str, server: &str) -> io::Result<(bool, SecretSlice<u8>)>
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let write = async {
         if let Some(mut stdin) = stdin
-            && let Err(error) = stdin.write_all(server.as_bytes()).await
+            && let Err(error) = stdin.write_all(input).await
             // A helper with a single login may exit without reading the server name.
             && error.kind() != io::ErrorKind::BrokenPipe
         {
@@ -80,7 +128,8 @@ async fn run(program: &str, server: &str) -> io::Result<(bool, SecretSlice<u8>)>
     Ok((child.wait().await?.success(), output))
 }
 
-fn login(output: &[u8]) -> Option<Login> {
+/// The login in the output of a helper. Some helpers return empty fields instead of an error if they have none.
+fn login(output: &[u8]) -> Option<Option<Login>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answer {
@@ -89,11 +138,16 @@ fn login(output: &[u8]) -> Option<Login> {
     }
     let Answer { username, secret } = serde_json::from_slice(output).ok()?;
     Some(match username.as_str() {
-        "<token>" => Login::identity_token(secret),
-        _ => Login::password(username, secret),
+        _ if secret.is_empty() => None,
+        "<token>" => Some(Login::identity_token(secret)),
+        _ => Some(Login::password(username, secret)),
     })
 }
 
-fn says(output: &[u8], text: &str) -> bool {
-    String::from_utf8_lossy(output).contains(text)
+/// Whether a helper that has failed reports that it has no login: there are several texts for it.
+fn has_no_login(output: &[u8]) -> bool {
+    let output = String::from_utf8_lossy(output).to_ascii_lowercase();
+    ["credentials not found", "no stored credential", "no credentials found", "not logged in"]
+        .iter()
+        .any(|text| output.contains(text))
 }

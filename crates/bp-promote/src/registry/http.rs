@@ -189,18 +189,17 @@ impl Http {
         &self,
         call: &Call,
         authorization: Option<&http::HeaderValue>,
-        body: Body,
+        body: Bytes,
     ) -> Result<Answer, RegistryError> {
         let attempt = call.next_attempt();
-        let is_empty = body.size_hint().exact() == Some(0);
-        let request = call.request(authorization, body);
+        let request = call.request(authorization, full(body.clone()));
         let mut response = self.dispatch(call, attempt, request, self.idle).await?;
         let mut call = call.clone();
         for _ in 0..Self::REDIRECTS {
             let follows = match response.status().as_u16() {
                 301..=303 => matches!(call.at.method, Method::GET | Method::HEAD),
-                // Also the start of an upload. A body is not sent elsewhere: it may contain a token.
-                307 | 308 => is_empty && call.at.method != Method::PUT,
+                // Also the start of an upload, and manifests. The body of a token request contains a login.
+                307 | 308 => body.is_empty() || call.at.method == Method::PUT,
                 _ => false,
             };
             if !follows {
@@ -209,7 +208,7 @@ impl Http {
             }
             let target = self.target(&call, &response)?;
             call = call.moved_to(target);
-            let request = call.request(authorization, full(Bytes::new()));
+            let request = call.request(authorization, full(body.clone()));
             response = self.dispatch(&call, attempt, request, self.idle).await?;
         }
         Err(RegistryError::Protocol { at: call.at, reason: "it has too many redirects".to_owned() })
@@ -224,6 +223,13 @@ impl Http {
     ) -> Result<Answer, RegistryError> {
         let request = call.request(authorization, body);
         let response = self.dispatch(call, call.next_attempt(), request, self.answer).await?;
+        if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) {
+            let to = origin_of(&self.target(call, &response)?);
+            let reason = format!(
+                "it redirects an upload in progress to {to}, which is possible only before the upload"
+            );
+            return Err(RegistryError::Protocol { at: call.at.clone(), reason });
+        }
         Ok(Answer::new(call, response))
     }
 

@@ -1,6 +1,7 @@
 //! Client for OCI registries: manifests, blobs, tags, referrers and authentication.
 
 mod auth;
+mod auth_file;
 mod blob;
 mod body;
 mod builder;
@@ -35,13 +36,14 @@ mod upload;
 #[cfg(feature = "ecr")]
 pub use self::ecr::EcrClients;
 pub use self::{
+    auth_file::{AuthFile, DockerConfig, LoginStore},
     body::Body,
     builder::{BuildError, RegistryClientBuilder},
     client::RegistryClient,
-    credentials::{Anonymous, Chain, CredentialError, CredentialSource, DockerConfig, Logins},
+    credentials::{Anonymous, Chain, CredentialError, CredentialSource, Logins},
     error::{ApiError, ApiErrors, RegistryError, RequestLine},
     http::{Transport, transport},
-    login::Login,
+    login::{Login, RegistryLogins},
     repository::RepositoryClient,
     resolver::RegistryResolver,
     tls::TlsProblem,

@@ -3,6 +3,7 @@
 mod answers;
 mod images;
 mod lists;
+mod logins;
 mod net;
 mod origins;
 mod property;

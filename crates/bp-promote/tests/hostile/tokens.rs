@@ -25,12 +25,14 @@ async fn accepts_token_lifetimes_of_every_kind() {
         ("-1e300", 1),
         ("\"soon\"", 1),
         ("null", 1),
+        ("absent", 1),
         ("[]", 1),
         ("{}", 1),
         ("true", 1),
     ] {
         for name in [r#""token""#, r#""token":"","access_token""#, r#""token":null,"access_token""#] {
             let (transport, log) = network(move |seen| match (seen.path.as_str(), &seen.authorization) {
+                ("/token", _) if lifetime == "absent" => answer(200, &[], format!(r#"{{{name}:"t"}}"#)),
                 ("/token", _) => answer(200, &[], format!(r#"{{{name}:"t","expires_in":{lifetime}}}"#)),
                 (_, Some(_)) => answer(200, &[], r#"{"mediaType":"a/b"}"#),
                 _ => answer(401, &[("www-authenticate", "Bearer realm=\"/token\"")], ""),
