@@ -103,7 +103,7 @@ impl Location {
         }
     }
 
-    /// Whether it names an image, not only a repository or layout.
+    /// Whether it identifies an image, not only a repository or layout.
     pub fn has_image(&self) -> bool {
         match self {
             Location::Registry { reference, .. } => reference.is_some(),

@@ -106,7 +106,7 @@ pub(crate) struct OpenedImage {
 /// Opens the image at `location`.
 ///
 /// # Errors
-/// When the location names no image, or a layout cannot be read.
+/// When the location identifies no image, or a layout cannot be read.
 pub(crate) async fn open(location: &Location, options: &RegistryOptions) -> Result<OpenedImage, Failure> {
     let (reference, store, repository): (_, Box<dyn Source>, _) = match location {
         Location::Registry { repository, reference } => {

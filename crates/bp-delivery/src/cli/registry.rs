@@ -132,7 +132,7 @@ mod tests {
             ("r.example.com=ci", false),
             ("r.example.com=:secret", false),
             ("r.example.com=ci:", false),
-            ("secret=ci:secret_", false),
+            ("not a host=ci:secret_", false),
         ] {
             let parsed = Creds(text.to_owned()).parse();
             assert_eq!(parsed.is_ok(), is_valid, "{text}");

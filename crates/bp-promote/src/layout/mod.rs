@@ -137,12 +137,16 @@ impl OciLayout {
         let blobs = root.join("blobs/sha256");
         let marker = root.join(MARKER);
         if !fs::try_exists(&marker).await.unwrap_or(false) {
-            if let Ok(mut entries) = fs::read_dir(&root).await
-                && let Ok(Some(entry)) = entries.next_entry().await
-                && entry.file_name() != "blobs"
-            {
-                let reason = format!("it is not empty: it contains {}", entry.file_name().to_string_lossy());
-                return Err(LayoutError::NotALayout { path: root, reason });
+            if let Ok(mut entries) = fs::read_dir(&root).await {
+                while let Ok(Some(entry)) = entries.next_entry().await {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    // Another writer may create the layout at the same time.
+                    let is_own = name == "blobs" || name.starts_with(".oci-layout.");
+                    if !is_own && !fs::try_exists(&marker).await.unwrap_or(false) {
+                        let reason = format!("it is not empty: it contains {name}");
+                        return Err(LayoutError::NotALayout { path: root, reason });
+                    }
+                }
             }
             let is_link = path_in(&root, "blobs/sha256");
             is_link.map_err(|source| LayoutError::Io { doing: "create", path: blobs.clone(), source })?;

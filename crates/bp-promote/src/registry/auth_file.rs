@@ -585,7 +585,11 @@ mod tests {
         file.store(&registry, "new", &"pw".into()).await.unwrap();
         let read = || serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(read()["HttpHeaders"], text["HttpHeaders"]);
-        let keys = |value: &Value| value["auths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let keys = |value: &Value| {
+            let mut keys: Vec<_> = value["auths"].as_object().unwrap().keys().cloned().collect();
+            keys.sort();
+            keys
+        };
         assert_eq!(keys(&read()), ["r.example.com", "r.example.com/shop", "s.example.com"]);
         #[cfg(unix)]
         {
