@@ -71,11 +71,12 @@ fn texts() -> Vec<(String, String)> {
     for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(path).unwrap();
-        match serde_json::from_str(&text).unwrap() {
-            Value::Array(all) => texts.extend(all.iter().map(|one| {
+        if let Value::Array(all) = serde_json::from_str(&text).unwrap() {
+            texts.extend(all.iter().map(|one| {
                 (format!("{name}: {}", one["source"]), serde_json::to_string_pretty(one).unwrap())
-            })),
-            _ => texts.push((name, text)),
+            }));
+        } else {
+            texts.push((name, text));
         }
     }
     texts.sort();

@@ -81,9 +81,10 @@ fn of_container(pod: &Pod, container: &ContainerStatus, events: &[&Event]) -> Op
             let symptom = exits::exit(terminated, container.restart_count);
             // The container is restarted; only a program for another architecture can never start.
             let is_final = symptom.cause == Cause::WrongArchitecture;
-            let recovery = match symptom.recovery {
-                Recovery::Never if !is_final => Recovery::Sometime,
-                recovery => recovery,
+            let recovery = if symptom.recovery == Recovery::Never && !is_final {
+                Recovery::Sometime
+            } else {
+                symptom.recovery
             };
             Symptom { recovery, ..symptom }
         }

@@ -199,7 +199,7 @@ fn select<'a>(
     let children: BTreeSet<String> = images.iter().flat_map(children).collect();
     let mut left: Vec<&ImageRecord> =
         images.iter().filter(|image| !children.contains(&image.manifest.digest)).collect();
-    left.sort_by(|a, b| b.manifest.pushed_at.cmp(&a.manifest.pushed_at));
+    left.sort_by_key(|image| std::cmp::Reverse(image.manifest.pushed_at));
     let mut selected = Vec::new();
     for rule in rules {
         let selection = &rule["selection"];
