@@ -206,6 +206,7 @@ async fn errors_state_what_failed_and_what_to_do() {
         (&["digest", "src.example.com/shop/web"], 2, &[":TAG"]),
         (&["digest", "--platform", "linux/s390x", IMAGE], 2, &["linux/s390x", "linux/amd64"]),
         (&["ls", IMAGE], 2, &["omit the tag"]),
+        (&["ls", "src.example.com/shop/absent"], 2, &["src.example.com", "'shop/absent' does not exist"]),
         (&["inspect", "oci:absent"], 2, &["absent"]),
         (&["login", SECURE, "--username", "ci"], 2, &["--password-stdin"]),
     ] {

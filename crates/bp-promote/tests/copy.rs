@@ -357,7 +357,7 @@ async fn lists_tags_over_all_pages() {
     assert_eq!(tags, ["v0", "v1", "v2", "v3", "v4"]);
     assert!(repository.head(&Reference::Tag("v9".parse().unwrap())).await.unwrap().is_none());
     let none = world.client.repository(&format!("{SRC}/none").parse().unwrap());
-    assert!(none.tags().await.unwrap().is_empty());
+    assert!(matches!(none.tags().await, Err(bp_promote::registry::RegistryError::NotFound { .. })));
 }
 
 #[tokio::test(start_paused = true)]

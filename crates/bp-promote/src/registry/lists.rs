@@ -89,10 +89,10 @@ impl Pages {
 }
 
 impl RepositoryClient {
-    /// All tags of the repository, in the registry's order. Empty if the repository does not exist.
+    /// All tags of the repository, in the registry's order.
     ///
     /// # Errors
-    /// When the registry is unavailable, or denies access.
+    /// When the repository does not exist, the registry is unavailable, or denies access.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:ListImages`.
@@ -100,10 +100,7 @@ impl RepositoryClient {
     /// # Cancel safety
     /// Reads only.
     pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
-        match self.listed_tags(Pages::PAGES, list_retries).await {
-            Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
-            listed => Ok(listed?.unwrap_or_default()),
-        }
+        self.all_tags(Pages::PAGES, list_retries).await
     }
 
     /// All tags, or `None` if the repository does not exist. A 404 response that does not say so is an error: the
@@ -113,24 +110,28 @@ impl RepositoryClient {
         most_pages: usize,
         retries: impl Fn(&RegistryError) -> Retries,
     ) -> Result<Option<Vec<Tag>>, RegistryError> {
+        match self.all_tags(most_pages, retries).await {
+            Err(RegistryError::NotFound { errors, .. }) if errors.has("NAME_UNKNOWN") => Ok(None),
+            listed => listed.map(Some),
+        }
+    }
+
+    async fn all_tags(
+        &self,
+        most_pages: usize,
+        retries: impl Fn(&RegistryError) -> Retries,
+    ) -> Result<Vec<Tag>, RegistryError> {
         let first = self.host.call(Method::GET, self.path("tags/list?n=1000"));
         let mut pages = Pages::from(first).at_most(most_pages);
         let mut tags = Vec::new();
         while let Some(at) = pages.next() {
-            let page = match self
-                .read_page::<Tags>(&self.pull, &at, "it is not a list of tags", &retries)
-                .await
-            {
-                Ok(page) => page,
-                Err(RegistryError::NotFound { errors, .. }) if errors.has("NAME_UNKNOWN") => return Ok(None),
-                Err(error) => return Err(error),
-            };
+            let page = self.read_page::<Tags>(&self.pull, &at, "it is not a list of tags", &retries).await?;
             let entries = page.list.tags.len();
             let list = pages.read(&at, page, entries)?;
             // Ignore invalid tags: they could not be requested either.
             tags.extend(list.tags.iter().filter_map(|tag| tag.parse::<Tag>().ok()));
         }
-        Ok(Some(tags))
+        Ok(tags)
     }
 
     /// The state of the repository, from the first page of its tags. If they cannot be listed, everything is checked.

@@ -40,7 +40,7 @@ async fn limits_the_time_of_slow_responses() {
         let start = Instant::now();
         repository.manifest(&tag()).await.unwrap_err();
         let manifest = start.elapsed();
-        repository.tags().await.map(|tags| assert!(tags.is_empty() && status == 404)).unwrap_or_default();
+        repository.tags().await.unwrap_err();
         let tags = start.elapsed() - manifest;
         // A retryable error is read three times.
         let bound = Duration::from_secs(if status == 503 { 370 } else { 125 });
