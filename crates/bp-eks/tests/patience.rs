@@ -1,4 +1,4 @@
-//! What somebody else completes while the rollout waits, and what is no change: late Secrets, Jobs with a time to live,
+//! What somebody else completes while the rollout waits, and differences without a change: late Secrets, Jobs with a time to live,
 //! rewritten references, owned workloads.
 
 mod common;
@@ -131,7 +131,7 @@ async fn job_with_a_time_to_live_runs_once_per_digest() {
     let job = world.cluster.object("jobs", "prod", &name).unwrap();
     assert!(job["spec"]["ttlSecondsAfterFinished"].is_null(), "the Job is the record that the image has run");
 
-    // The configured Job ends, and its time to live as well.
+    // The configured Job ends, and its time to live passes.
     world.cluster.delete("jobs", "prod", "migrate");
     let again = deploy(&target, &second).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");

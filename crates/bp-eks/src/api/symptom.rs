@@ -40,7 +40,7 @@ pub(crate) enum Recovery {
     Soon,
     /// The controller or the kubelet retries: the rollout fails when the symptom lasts for the grace period.
     Retried,
-    /// The kubelet restarts the container, which it has done this many times: a program may wait for its dependency.
+    /// The kubelet restarts the container; the number of restarts so far: a program may wait for its dependency.
     Restarted(u32),
     /// At an unknown time: the symptom is the cause when the deadline passes.
     Sometime,

@@ -21,7 +21,7 @@ const FOURTH: usize = 4;
 
 impl Snapshot {
     /// The new pods that are not ready, each with the reason; also those that failed and were replaced. A single pod
-    /// that its node stopped says nothing about the image.
+    /// that its node stopped is not evidence against the image.
     pub(super) fn findings(&self, tracked: Option<&Tracked>) -> Vec<(&Arc<Pod>, Symptom)> {
         let failed = self.failed_pods(tracked);
         let pods = self.new_pods().into_iter().chain(failed);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_pod_that_holds_up_an_update() {
+    fn identifies_the_pod_that_holds_up_an_update() {
         let set = json!({
             "metadata": { "name": "agent", "uid": "set", "generation": 2 },
             "spec": { "selector": {}, "template": {} },

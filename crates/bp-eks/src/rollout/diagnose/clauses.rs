@@ -101,6 +101,11 @@ fn is_id(core: &str) -> bool {
     is_hex || is_address
 }
 
+/// Whether the text reports a program for another architecture.
+pub(crate) fn is_format_error(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("exec format error")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use bp_artifact::deploy::Cause;
 use k8s_openapi::api::core::v1::{ContainerState, Event, Pod};
 
-use super::{exits, restarted};
+use super::exits::{self, restarted};
 use crate::api::{
     pod,
     symptom::{Recovery, Symptom},

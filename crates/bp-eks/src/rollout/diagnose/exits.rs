@@ -3,7 +3,7 @@
 use bp_artifact::deploy::Cause;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Event, Pod, Probe};
 
-use super::{is_format_error, start};
+use super::{clauses::is_format_error, start};
 use crate::api::{
     event,
     symptom::{Recovery, Symptom},

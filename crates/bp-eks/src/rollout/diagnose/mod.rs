@@ -19,6 +19,7 @@ use bp_artifact::deploy::Cause;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod};
 
 pub(crate) use self::{
+    clauses::is_format_error,
     ended::{by_its_node, has_failed},
     exits::restarted,
 };
@@ -124,11 +125,6 @@ pub(crate) fn is_identity_error(text: &str) -> bool {
         "PodIdentityAssociation",
     ];
     said.iter().any(|said| text.contains(said))
-}
-
-/// Whether the text reports a program for another architecture.
-pub(crate) fn is_format_error(text: &str) -> bool {
-    text.to_ascii_lowercase().contains("exec format error")
 }
 
 #[cfg(test)]

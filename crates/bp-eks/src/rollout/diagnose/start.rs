@@ -4,10 +4,7 @@
 
 use bp_artifact::deploy::Cause;
 
-use super::{
-    clauses::{Clause, Clauses},
-    is_format_error,
-};
+use super::clauses::{Clause, Clauses, is_format_error};
 use crate::api::symptom::{Recovery, Symptom};
 
 /// A clause of a kubelet, driver or runtime about the configuration.
