@@ -36,7 +36,7 @@ impl EcsTarget {
     ///
     /// The verdict is [`Deployed`](bp_artifact::Verdict::Deployed) if the container exits with code 0 and the running
     /// digest is proven. Any other exit code is [`FailedInPlace`](bp_artifact::Verdict::FailedInPlace), with the cause;
-    /// [`Outcome::exit_code`] has the code. At the deadline the task is stopped:
+    /// [`Outcome::exit_code`](bp_artifact::Outcome::exit_code) has the code. At the deadline the task is stopped:
     /// [`DeadlineExceeded`](bp_artifact::Verdict::DeadlineExceeded). If RunTask cannot place the task and that can
     /// resolve, it is retried until the deadline.
     ///
@@ -58,7 +58,7 @@ impl EcsTarget {
     ///
     /// # Cancel safety
     /// Dropping or cancelling the operation stops the task with StopTask;
-    /// [`TaskInterrupted`](Error::TaskInterrupted) states whether that succeeded. A killed process stops nothing; the
+    /// [`TaskInterrupted`](crate::Error::TaskInterrupted) states whether that succeeded. A killed process stops nothing; the
     /// next call adopts the task.
     pub fn run_task(&self, image: &ResolvedImage, task: &OneOff) -> Deployment {
         let span = info_span!(
