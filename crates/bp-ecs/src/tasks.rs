@@ -58,8 +58,8 @@ impl EcsTarget {
     ///
     /// # Cancel safety
     /// Dropping or cancelling the operation stops the task with StopTask;
-    /// [`TaskInterrupted`](crate::Error::TaskInterrupted) states whether that succeeded. A killed process stops nothing; the
-    /// next call adopts the task.
+    /// [`TaskInterrupted`](crate::Error::TaskInterrupted) states whether that succeeded. A killed process stops nothing;
+    /// the next call adopts the task.
     pub fn run_task(&self, image: &ResolvedImage, task: &OneOff) -> Deployment {
         let span = info_span!(
             "ecs_run_task",

@@ -115,7 +115,10 @@ async fn gives_advice_without_permission_to_delete_pods() {
 #[tokio::test(start_paused = true)]
 async fn next_image_fixes_a_stuck_stateful_set() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
-    let leave = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
+    // The stuck pod has been restarted once: it may recover, but blocks the next image until then.
+    let leave = target(&world, "statefulset/web", |options| {
+        options.on_failure(OnFailure::Leave).restarts(std::num::NonZeroU32::MIN)
+    });
     let outcome = deploy(&leave, &world.image("crash", crash())).await.1.unwrap();
     assert_eq!(outcome.verdict(), Verdict::FailedInPlace);
     let current = leave.current().await.unwrap();

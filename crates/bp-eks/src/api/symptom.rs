@@ -77,6 +77,14 @@ impl Symptom {
         }
     }
 
+    /// Whether a container has failed, even if it may recover.
+    pub(crate) fn is_failure(&self) -> bool {
+        match self.recovery {
+            Recovery::Never | Recovery::Retried | Recovery::Restarted(_) => true,
+            Recovery::Soon | Recovery::Sometime | Recovery::Starting => false,
+        }
+    }
+
     /// The order in which symptoms explain why a pod is not ready: the greatest is the cause.
     pub(crate) fn rank(&self) -> (bool, Reverse<bool>) {
         (self.is_final(), Reverse(self.recovery == Recovery::Starting))

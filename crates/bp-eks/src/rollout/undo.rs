@@ -148,7 +148,8 @@ impl WorkloadRollout {
     }
 
     /// Deletes failing pods of an ordered StatefulSet, as the Kubernetes documentation recommends: it would wait for
-    /// such a pod to become ready before it replaces it.
+    /// such a pod to become ready before it replaces it. The pods are those of the replaced revision: it does not matter
+    /// whether they could recover.
     pub(super) async fn unblock(&self, start: &mut Start<'_>) {
         let Ok(snapshot) = start.follower.snapshot() else { return };
         if !start.live.is_ordered() {
@@ -156,7 +157,7 @@ impl WorkloadRollout {
         }
         for pod in &snapshot.pods {
             let stuck =
-                diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
+                diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_failure());
             if !stuck || pod::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }
