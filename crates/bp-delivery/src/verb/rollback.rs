@@ -91,8 +91,7 @@ impl Rollback {
             let known = receipt.targets.iter().filter_map(|entry| Some((find(&entry.target)?, entry)));
             let plans =
                 known.map(async |(target, entry)| plan(target.as_ref(), entry.previous.clone()).await);
-            show(ui, &join_all(plans).await.into_iter().collect::<Result<Vec<_>, _>>()?);
-            return Ok(ExitCode::Done);
+            return show(ui, plans).await;
         }
         let receipt = ui.follow(Saga::rollback(targets, path)).await?;
         ui.rollback(&receipt);
@@ -162,8 +161,7 @@ impl Rollback {
                 let previous = previous.map_err(|error| Failure::from(error).context(target.id()))?;
                 plan(target.as_ref(), previous).await
             });
-            show(ui, &join_all(plans).await.into_iter().collect::<Result<Vec<_>, _>>()?);
-            return Ok(ExitCode::Done);
+            return show(ui, plans).await;
         }
         let path = self.receipt.clone().unwrap_or_else(|| RECEIPT.into());
         let receipt = ui.follow(Saga::rollback_to_previous(targets, path)).await?;
@@ -176,7 +174,12 @@ async fn plan(target: &dyn Target, previous: Revision) -> Result<PlannedRollback
     Ok(PlannedRollback { target: target.id(), current: target.current().await?, previous })
 }
 
-fn show(ui: &Ui, plans: &[PlannedRollback]) {
+/// Shows the plans in the order of the targets. Of several errors, that of the first target is returned.
+async fn show(
+    ui: &Ui,
+    plans: impl Iterator<Item = impl Future<Output = Result<PlannedRollback, Failure>>>,
+) -> Result<ExitCode, Failure> {
+    let plans = join_all(plans).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let line = |plan: &PlannedRollback| {
         let PlannedRollback { target, current, previous } = plan;
         let now = current.rolling_out.as_ref().unwrap_or(&current.stable);
@@ -193,4 +196,5 @@ fn show(ui: &Ui, plans: &[PlannedRollback]) {
         )
     };
     ui.results(plans.iter().map(line), &plans);
+    Ok(ExitCode::Done)
 }
