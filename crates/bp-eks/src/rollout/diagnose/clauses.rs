@@ -3,6 +3,10 @@
 //! A message is a chain of clauses, from the outermost step to the innermost error. Names, image references, URLs,
 //! digests and addresses in it are replaced first: their parts decide nothing.
 
+use bp_artifact::deploy::Cause;
+
+use crate::api::symptom::Recovery;
+
 /// What a clause says, in lower case. `<name>`, `<image>`, `<url>` and `<id>` stand for what was replaced.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Clause {
@@ -10,6 +14,17 @@ pub(super) enum Clause {
     Starts(&'static str),
     /// A word that only error codes have.
     Has(&'static str),
+}
+
+/// A clause that identifies a cause, and whether it can recover.
+pub(super) struct Rule {
+    clause: Clause,
+    cause: Cause,
+    recovery: Recovery,
+}
+
+pub(super) const fn rule(clause: Clause, cause: Cause, recovery: Recovery) -> Rule {
+    Rule { clause, cause, recovery }
 }
 
 /// The clauses of a message in lower case, without quoted names, references and ids.
@@ -35,6 +50,12 @@ impl Clauses {
 
     pub(super) fn say(&self, what: Clause) -> bool {
         self.position(what).is_some()
+    }
+
+    /// The cause and recovery of the first rule that any clause satisfies.
+    pub(super) fn first_of(&self, rules: &[Rule]) -> Option<(Cause, Recovery)> {
+        let rule = rules.iter().find(|rule| self.say(rule.clause))?;
+        Some((rule.cause, rule.recovery))
     }
 
     /// The position of the first clause that says this.

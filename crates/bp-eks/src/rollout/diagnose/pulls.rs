@@ -3,19 +3,8 @@
 use bp_artifact::deploy::Cause;
 use http::StatusCode;
 
-use super::clauses::{Clause, Clauses};
+use super::clauses::{Clause, Clauses, Rule, rule};
 use crate::api::symptom::Recovery;
-
-/// A clause that identifies the cause.
-struct Rule {
-    clause: Clause,
-    cause: Cause,
-    recovery: Recovery,
-}
-
-const fn rule(clause: Clause, cause: Cause, recovery: Recovery) -> Rule {
-    Rule { clause, cause, recovery }
-}
 
 /// The first that any clause satisfies counts.
 const RULES: [Rule; 18] = [
@@ -49,8 +38,8 @@ pub(super) fn cause(message: &str) -> (Cause, Recovery) {
     if statuses.iter().any(|code| matches!(code, 408 | 425 | 429 | 500..)) {
         return (Cause::ImagePullFailed, Recovery::Sometime);
     }
-    if let Some(rule) = RULES.iter().find(|rule| clauses.say(rule.clause)) {
-        return (rule.cause, rule.recovery);
+    if let Some(found) = clauses.first_of(&RULES) {
+        return found;
     }
     if statuses.iter().any(|code| matches!(code, 401 | 403)) {
         // The registry has answered with the manifest, and a layer's URL is denied: its signature expires, or the

@@ -4,19 +4,8 @@
 
 use bp_artifact::deploy::Cause;
 
-use super::clauses::{Clause, Clauses, is_format_error};
+use super::clauses::{Clause, Clauses, Rule, is_format_error, rule};
 use crate::api::symptom::{Recovery, Symptom};
-
-/// A clause of a kubelet, driver or runtime about the configuration.
-struct Rule {
-    clause: Clause,
-    cause: Cause,
-    recovery: Recovery,
-}
-
-const fn rule(clause: Clause, cause: Cause, recovery: Recovery) -> Rule {
-    Rule { clause, cause, recovery }
-}
 
 /// Another controller may create the object: External Secrets, cert-manager, a CSI driver.
 const REFERENCES: [Rule; 15] = [
@@ -51,10 +40,7 @@ pub(super) fn reference(message: &str) -> Option<Symptom> {
     let (cause, recovery) = match () {
         () if key(" in secret ") => (Cause::SecretMissing, Recovery::Retried),
         () if key(" in configmap ") => (Cause::ConfigInvalid, Recovery::Retried),
-        () => {
-            let rule = REFERENCES.iter().find(|rule| clauses.say(rule.clause))?;
-            (rule.cause, rule.recovery)
-        }
+        () => clauses.first_of(&REFERENCES)?,
     };
     Some(Symptom::new(cause, recovery, message))
 }
