@@ -6,6 +6,7 @@ mod bench_ecs;
 mod check;
 mod clock;
 mod command;
+mod dist;
 mod e2e;
 mod mutants;
 mod nightly;
@@ -48,6 +49,8 @@ enum Task {
     BenchEcs(bench_ecs::Arguments),
     /// Measure the builds of a fresh clone, and the size and start of bp, against their budgets
     BenchBuild(bench_build::Arguments),
+    /// Build a release: the program, its image, checksums, SBOM and provenance
+    Dist(dist::Arguments),
     /// Run what takes too long for CI, one chore after the other: several hours
     Nightly(nightly::Arguments),
     /// Print all user-visible texts of the programs, for review
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Soak(arguments) => soak::run(&arguments),
         Task::BenchEcs(arguments) => bench_ecs::run(&arguments),
         Task::BenchBuild(arguments) => bench_build::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::Nightly(arguments) => nightly::run(&arguments),
         Task::Strings(arguments) => strings::run(&arguments),
         Task::Measure(arguments) => bench_copy::measure::run(&arguments),

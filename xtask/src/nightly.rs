@@ -32,6 +32,8 @@ enum Chore {
     Eks,
     /// Measure the builds of a fresh clone
     Build,
+    /// Build a release twice, and compare the bytes
+    Dist,
 }
 
 impl Chore {
@@ -45,6 +47,7 @@ impl Chore {
             Self::Ecs => &["bench-ecs"],
             Self::Eks => &["bench-eks"],
             Self::Build => &["bench-build"],
+            Self::Dist => &["dist", "--twice"],
         };
         let mut cargo = command::cargo();
         cargo.args(["run", "--quiet", "--package", "xtask", "--"]).args(task);
