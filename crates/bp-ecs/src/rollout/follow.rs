@@ -72,6 +72,8 @@ pub(crate) struct Follower<'a> {
     pub(super) rollback_to: Option<Revision>,
     pub(super) phase: Phase,
     pub(super) began: Instant,
+    /// Since when `ours` is followed, in whatever phase.
+    followed_since: Instant,
     /// The caller's deadline plus the bake time of the service's strategy.
     deadline: Duration,
     /// Whether a failure was reported.
@@ -126,6 +128,7 @@ impl<'a> Follower<'a> {
             observes: false,
             phase: Phase::Deploying,
             began: Instant::now(),
+            followed_since: Instant::now(),
             deadline: target.options.deadline.saturating_add(bake_time(service)),
             failed: false,
             failure: None,
@@ -244,7 +247,7 @@ impl<'a> Follower<'a> {
             Some(arn) if service.is_some() => api.deployment(arn).await?,
             _ => None,
         };
-        let unlisted = self.ours.arn.is_none() && self.began.elapsed() >= LISTING;
+        let unlisted = self.ours.arn.is_none() && self.followed_since.elapsed() >= LISTING;
         Ok(Snapshot { service, deployment, unlisted })
     }
 
@@ -338,6 +341,7 @@ impl<'a> Follower<'a> {
     /// Follows another deployment from here on.
     pub(super) fn follow_instead(&mut self, deployment: Followed) {
         (self.ours, self.stopped, self.most_running) = (deployment, StoppedTasks::default(), 0);
+        self.followed_since = Instant::now();
     }
 
     /// Whether the tasks are watched after the success: not for a deployment that had succeeded before it was found.

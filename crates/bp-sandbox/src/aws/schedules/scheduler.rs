@@ -32,9 +32,12 @@ const MEMBERS: [&str; 10] = [
     "Target",
 ];
 
-/// The service: the schedules by group and name, as GetSchedule shows them.
+/// The schedules by group and name, as GetSchedule shows them.
+type Schedules = BTreeMap<(String, String), Value>;
+
+/// The service.
 #[derive(Debug, Default)]
-pub(in crate::aws) struct Scheduler(Mutex<BTreeMap<Place, BTreeMap<(String, String), Value>>>);
+pub(in crate::aws) struct Scheduler(Mutex<BTreeMap<Place, Schedules>>);
 
 impl Scheduler {
     pub(in crate::aws) fn call(&self, context: &Context, call: &Call) -> Answer {
@@ -61,7 +64,7 @@ impl Scheduler {
         }
     }
 
-    fn with<T>(&self, here: &Place, work: impl FnOnce(&mut BTreeMap<(String, String), Value>) -> T) -> T {
+    fn with<T>(&self, here: &Place, work: impl FnOnce(&mut Schedules) -> T) -> T {
         work(lock(&self.0).entry(here.clone()).or_default())
     }
 
