@@ -111,8 +111,9 @@ async fn a_service_deployment_that_is_never_listed_is_judged_by_its_rollout_stat
     let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
     let empty = Effect::Answer { status: 200, headers, body: "{\"serviceDeployments\":[]}".to_owned() };
     shop.inject(Fault::new(empty).at("aws").on("ecs:ListServiceDeployments").times(u32::MAX));
-    let outcome = shop.target().deploy(&shop.image("new")).await.unwrap();
-    assert_eq!(outcome.verdict(), Verdict::Deployed, "{}", outcome.detail);
+    let (events, outcome) = run(shop.target().deploy(&shop.image("new"))).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{}: {events:#?}", outcome.detail);
 
     // Failures after its success count, too.
     let exits = Behaviour::Exits { after: Duration::from_secs(4), code: 3, log: vec![] };

@@ -233,7 +233,7 @@ impl<'a> Follower<'a> {
     /// Two calls: the service, and the service deployment (a third, to list it, until its ARN is known).
     async fn poll(&mut self) -> Result<Snapshot, Error> {
         let api = &self.target.api;
-        self.calls = 2;
+        self.calls = 1;
         let service = api.find_service().await?;
         if service.is_some() && self.ours.arn.is_none() {
             self.calls += 1;
@@ -244,7 +244,10 @@ impl<'a> Follower<'a> {
             self.ours.arn = ours.and_then(|d| d.service_deployment_arn);
         }
         let deployment = match &self.ours.arn {
-            Some(arn) if service.is_some() => api.deployment(arn).await?,
+            Some(arn) if service.is_some() => {
+                self.calls += 1;
+                api.deployment(arn).await?
+            }
             _ => None,
         };
         let unlisted = self.ours.arn.is_none() && self.followed_since.elapsed() >= LISTING;
