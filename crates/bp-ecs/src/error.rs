@@ -127,6 +127,18 @@ pub enum Error {
         /// The names of the members.
         fields: Vec<String>,
     },
+    /// A schedule has members that this version does not support, and replacing it could drop them. Nothing was changed.
+    #[error(
+        "{schedule} has members that this version does not support: {}; UpdateSchedule could drop them: update this \
+             program, or move the schedule yourself and set ecs.schedules = \"off\" in bp.toml",
+        list(members)
+    )]
+    UnknownScheduleMembers {
+        /// The schedule.
+        schedule: String,
+        /// The names of the members.
+        members: Vec<String>,
+    },
     /// More tags than AWS accepts.
     #[error(
         "{definition} would have {count} tags, but ECS accepts {limit}; remove tags from bp.toml or \
@@ -225,8 +237,8 @@ pub enum Error {
     },
     /// IAM denies tagging.
     #[error(
-        "access denied, cannot tag task definitions; grant the caller the permission ecs:TagResource, \
-             or register revisions without tags (ecs.tagging = \"off\" in bp.toml)"
+        "access denied, cannot tag task definitions and tasks; grant the caller the permission ecs:TagResource, \
+             or register revisions and start tasks without tags (ecs.tagging = \"off\" in bp.toml)"
     )]
     TaggingDenied {
         /// AWS's request id.
@@ -306,6 +318,7 @@ impl Classified for Error {
             | Error::ExpressService { .. }
             | Error::LaunchTypeLimits { .. }
             | Error::UnknownFields { .. }
+            | Error::UnknownScheduleMembers { .. }
             | Error::InFlight { .. }
             | Error::UnprovenRollback { .. }
             | Error::NoPrevious { .. }

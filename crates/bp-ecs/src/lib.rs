@@ -103,6 +103,7 @@
 //! | `iam` | checks of roles in preflight, with `aws_sdk_iam` |
 //! | `alarms` | [`check`]: checks of CloudWatch alarms, with `aws_sdk_cloudwatch` |
 //! | `elbv2` | checks of target groups in preflight, with `aws_sdk_elasticloadbalancingv2` |
+//! | `schedules` | [`EcsTarget::schedules`]: scheduled tasks move with deployments, with `aws_sdk_eventbridge` and `aws_sdk_scheduler` |
 //!
 //! None is enabled by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -122,6 +123,8 @@ mod preflight;
 mod prune;
 mod record;
 mod rollout;
+#[cfg(feature = "schedules")]
+mod schedules;
 mod target;
 mod tasks;
 
@@ -132,8 +135,12 @@ pub use aws_sdk_cloudwatchlogs;
 pub use aws_sdk_ecs;
 #[cfg(feature = "elbv2")]
 pub use aws_sdk_elasticloadbalancingv2;
+#[cfg(feature = "schedules")]
+pub use aws_sdk_eventbridge;
 #[cfg(feature = "iam")]
 pub use aws_sdk_iam;
+#[cfg(feature = "schedules")]
+pub use aws_sdk_scheduler;
 pub use bp_artifact::deploy::{
     Change, OnFailure, RollbackCheck,
     preflight::{CheckSecrets, Finding, FindingState, Preflight, SecretReference},
@@ -145,4 +152,6 @@ pub use one_off::OneOff;
 pub use options::{InFlight, Options};
 pub use preflight::Lookups;
 pub use prune::{KeptRevision, Pruned};
+#[cfg(feature = "schedules")]
+pub use schedules::Schedules;
 pub use target::{Approval, Deployment, EcsTarget};

@@ -28,8 +28,9 @@ pub struct KeptRevision {
 
 impl EcsTarget {
     /// Deregisters old revisions of the service's task definition family. Keeps the `keep` latest, those in use by a
-    /// deployment, task set or task of any service in any cluster of the region, this service's rollback revision, and
-    /// those listed in `also` (used by schedules, pipelines or receipts).
+    /// deployment, task set or task of any service in any cluster of the region, this service's rollback revision, those
+    /// that a schedule uses (with the feature `schedules` and [its clients](Self::schedules)), and those listed in `also`
+    /// (used by other schedules, pipelines or receipts).
     ///
     /// Call it after a successful deployment. Nothing is deleted: an inactive revision can still be described.
     ///
@@ -38,7 +39,9 @@ impl EcsTarget {
     ///
     /// # Permissions
     /// Those of [`current`](Self::current), and `ecs:ListTaskDefinitions`, `ecs:ListClusters`, `ecs:ListServices`,
-    /// `ecs:ListTasks`, `ecs:DescribeTasks`, `ecs:DeregisterTaskDefinition`.
+    /// `ecs:ListTasks`, `ecs:DescribeTasks`, `ecs:DeregisterTaskDefinition`; with clients for schedules
+    /// `events:ListEventBuses`, `events:ListRuleNamesByTarget`, `events:DescribeRule`, `events:ListTargetsByRule`,
+    /// `scheduler:ListSchedules`, `scheduler:GetSchedule`.
     ///
     /// # Cancel safety
     /// Cancel safe: revisions are deregistered one by one, and the next call continues.
@@ -64,8 +67,15 @@ impl ServiceRollout {
             Err(Error::NoPrevious { .. }) => {}
             Err(error) => return Err(error),
         }
-        for (revision, reason) in self.api.in_use(&family).await? {
+        let clusters = self.api.clusters().await?;
+        for (revision, reason) in self.api.in_use(&clusters, &family).await? {
             refer(&revision, reason);
+        }
+        #[cfg(feature = "schedules")]
+        if let Some(schedules) = &self.schedules {
+            for entry in schedules.find(&clusters, &[&family]).await? {
+                refer(entry.definition(), format!("the scheduled task {} starts it", entry.key));
+            }
         }
         let mut pruned = Pruned::default();
         for revision in self.api.revisions(&family).await?.into_iter().skip(keep) {
@@ -93,16 +103,21 @@ impl Api {
         Ok(all)
     }
 
-    /// The revisions of a family that services and tasks of any cluster use, with the user of each.
-    async fn in_use(&self, family: &str) -> Result<BTreeSet<(String, String)>, Error> {
-        let mut used = BTreeSet::new();
+    /// `ecs:ListClusters`: the ARNs of all clusters.
+    async fn clusters(&self) -> Result<Vec<String>, Error> {
         let clusters: Result<Vec<String>, _> =
             self.client().list_clusters().into_paginator().items().send().collect().await;
-        for cluster in clusters.map_err(|e| self.error("ecs:ListClusters", e))? {
+        clusters.map_err(|e| self.error("ecs:ListClusters", e))
+    }
+
+    /// The revisions of a family that services and tasks of these clusters use, with the user of each.
+    async fn in_use(&self, clusters: &[String], family: &str) -> Result<BTreeSet<(String, String)>, Error> {
+        let mut used = BTreeSet::new();
+        for cluster in clusters {
             let services: Result<Vec<String>, _> = self
                 .client()
                 .list_services()
-                .cluster(&cluster)
+                .cluster(cluster)
                 .into_paginator()
                 .items()
                 .send()
@@ -111,7 +126,7 @@ impl Api {
             let services = services.map_err(|e| self.error("ecs:ListServices", e))?;
             for some in services.chunks(10) {
                 let call =
-                    self.client().describe_services().cluster(&cluster).set_services(Some(some.to_vec()));
+                    self.client().describe_services().cluster(cluster).set_services(Some(some.to_vec()));
                 let response = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
                 for service in response.services() {
                     let who = format!("the service {} refers to it", service.service_name().unwrap_or("?"));
@@ -124,7 +139,7 @@ impl Api {
             let tasks: Result<Vec<String>, _> = self
                 .client()
                 .list_tasks()
-                .cluster(&cluster)
+                .cluster(cluster)
                 .family(family)
                 .into_paginator()
                 .items()
@@ -133,7 +148,7 @@ impl Api {
                 .await;
             let tasks = tasks.map_err(|e| self.error("ecs:ListTasks", e))?;
             for some in tasks.chunks(100) {
-                let call = self.client().describe_tasks().cluster(&cluster).set_tasks(Some(some.to_vec()));
+                let call = self.client().describe_tasks().cluster(cluster).set_tasks(Some(some.to_vec()));
                 let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
                 let running = response.tasks().iter().filter_map(|task| {
                     let who = format!("the task {} runs it", name_of(task.task_arn()?));

@@ -57,6 +57,8 @@ impl EcsTarget {
             lookups: Lookups::default(),
             #[cfg(feature = "logs")]
             logs: None,
+            #[cfg(feature = "schedules")]
+            schedules: None,
         }))
     }
 
@@ -162,7 +164,7 @@ impl EcsTarget {
         );
         let image = image.clone();
         span.in_scope(|| {
-            if self.0.steps.is_empty() {
+            if self.0.has_no_steps() {
                 self.spawn(move |rollout, reporter| async move {
                     rollout.deploy(&image, checked, &reporter).await
                 })
@@ -406,7 +408,8 @@ impl EcsTarget {
     /// When the service, its definition or its tasks cannot be read.
     ///
     /// # Permissions
-    /// Those of [`definition`](Self::definition) and of [`prove`](Self::prove).
+    /// Those of [`definition`](Self::definition) and of [`prove`](Self::prove); with clients for schedules those that
+    /// read them.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.

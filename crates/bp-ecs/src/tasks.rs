@@ -31,8 +31,8 @@ impl EcsTarget {
     /// Runs a one-off task, such as a database migration, with the settings of the service, and waits until it has
     /// ended: takes the service's definition with our image in our containers, registers it or reuses an identical one
     /// as [`deploy`](Self::deploy) does, and calls RunTask with the service's network configuration, capacity provider
-    /// strategy or launch type, platform version and placement. The task is not registered with load balancers or
-    /// Service Connect.
+    /// strategy or launch type, platform version, placement, ECS managed tags, propagated tags and ECS Exec. The task is
+    /// not registered with load balancers or Service Connect.
     ///
     /// The verdict is [`Deployed`](bp_artifact::Verdict::Deployed) if the container exits with code 0 and the running
     /// digest is proven. Any other exit code is [`FailedInPlace`](bp_artifact::Verdict::FailedInPlace), with the cause;
@@ -53,7 +53,7 @@ impl EcsTarget {
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
-    /// definition has tags), `iam:PassRole` on its roles, `ecs:RunTask`, `ecs:ListTasks`, `ecs:DescribeTasks`,
+    /// definition has tags, or the service propagates its own), `iam:PassRole` on its roles, `ecs:RunTask`, `ecs:ListTasks`, `ecs:DescribeTasks`,
     /// `ecs:StopTask`; to show the log, `logs:GetLogEvents`.
     ///
     /// # Cancel safety

@@ -9,7 +9,7 @@ use bp_artifact::{
     deploy::{Cause, DeployEvent, OnFailure},
 };
 use bp_ecs::{Error, Options};
-use bp_sandbox::{Behaviour, aws::ecs::Pace};
+use bp_sandbox::{Behaviour, Effect, Fault, aws::ecs::Pace};
 use common::{Shop, definition, options, run};
 
 /// A service of two tasks, and an image whose program becomes healthy and exits this long after its start.
@@ -102,4 +102,22 @@ async fn losing_access_after_the_success_is_not_a_failure() {
     let outcome = deployment.await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Deployed, "{}", outcome.detail);
     assert!(outcome.detail.contains("could not be watched"), "{}", outcome.detail);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_deployment_that_is_never_listed_is_judged_by_its_rollout_state() {
+    let shop = Shop::new();
+    shop.web(&shop.image("old")).desired(2).create();
+    let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
+    let empty = Effect::Answer { status: 200, headers, body: "{\"serviceDeployments\":[]}".to_owned() };
+    shop.inject(Fault::new(empty).at("aws").on("ecs:ListServiceDeployments").times(u32::MAX));
+    let (events, outcome) = run(shop.target().deploy(&shop.image("new"))).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{}: {events:#?}", outcome.detail);
+
+    // Failures after its success count, too.
+    let exits = Behaviour::Exits { after: Duration::from_secs(4), code: 3, log: vec![] };
+    shop.drained().await;
+    let outcome = shop.target().deploy(&shop.image_that("exits", exits)).await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{}", outcome.detail);
 }

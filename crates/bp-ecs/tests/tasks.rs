@@ -9,7 +9,7 @@ use bp_artifact::{
     deploy::{Cause, DeployEvent},
     error::{Classified, ErrorClass},
 };
-use bp_ecs::{Cluster, Error, OneOff};
+use bp_ecs::{Cluster, Error, OneOff, Overlay};
 use bp_sandbox::{Effect, Fault};
 use common::{MIGRATE, Shop, exits, migrate, network, options, run, until_applied};
 use serde_json::json;
@@ -62,6 +62,43 @@ async fn runs_a_task_with_the_settings_of_the_service_and_proves_the_digest() {
     // A deployment of the same image uses the same revision.
     assert_eq!(shop.target().deploy(&image).await.unwrap().verdict(), Verdict::Deployed);
     assert_eq!(shop.ecs.revisions("web"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn has_the_tags_and_the_access_of_the_service() {
+    let shop_with = |propagate: &str| {
+        let shop = Shop::new();
+        let service = shop.web(&shop.image("1")).with("networkConfiguration", network());
+        let tags = json!([{ "key": "Cost", "value": "42" }]);
+        let service = service.with("propagateTags", json!(propagate)).with("tags", tags);
+        service.with("enableECSManagedTags", json!(true)).with("enableExecuteCommand", json!(true)).create();
+        let image = shop.image("2");
+        shop.sandbox.script_command(image.reference.digest().as_str(), &MIGRATE, exits(5, 0));
+        (shop, image)
+    };
+    let managed = json!({ "key": "aws:ecs:clusterName", "value": "shop" });
+    for (propagate, own) in [
+        ("NONE", None),
+        ("TASK_DEFINITION", Some(json!({ "key": "Team", "value": "shop" }))),
+        ("SERVICE", Some(json!({ "key": "Cost", "value": "42" }))),
+    ] {
+        let (shop, image) = shop_with(propagate);
+        shop.target().run_task(&image, &migrate()).await.unwrap();
+        let expected: Vec<_> = own.into_iter().chain([managed.clone()]).collect();
+        let task = &shop.tasks()[0];
+        assert_eq!(
+            (&task["tags"], &task["enableExecuteCommand"]),
+            (&json!(expected), &json!(true)),
+            "{propagate}"
+        );
+    }
+
+    // Without the permission to tag, and with tags disabled.
+    let (shop, image) = shop_with("SERVICE");
+    shop.sandbox.aws().deny("ecs:TagResource");
+    let untagged = || shop.target().overlay(Overlay::default().without_tags());
+    let outcome = untagged().run_task(&image, &migrate()).await.unwrap();
+    assert_eq!((outcome.verdict(), &shop.tasks()[0]["tags"]), (Verdict::Deployed, &json!([managed])));
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `registry` | OCI registries, with the deviations of Amazon ECR as options |
-//! | `aws` | ECR, ECS, EKS, Secrets Manager, Systems Manager, STS and CloudWatch alarms |
+//! | `aws` | ECR, ECS, EKS, EventBridge, Secrets Manager, Systems Manager, STS and CloudWatch alarms |
 //! | `kube` | a Kubernetes API |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -84,7 +84,12 @@ pub(super) const DEPLOYED: &[Key] = &[
     key(
         "ecs.tagging",
         Kind::OneOf(&[ON, OFF]),
-        "Whether task definitions are registered with tags, which requires the permission ecs:TagResource.",
+        "Whether task definitions and one-off tasks have tags, which requires the permission ecs:TagResource.",
+    ),
+    key(
+        "ecs.schedules",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether scheduled tasks (EventBridge) of the service's task definition family move to the deployed revision.",
     ),
     key(
         "ecs.platform-variable",

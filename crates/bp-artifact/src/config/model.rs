@@ -221,6 +221,8 @@ pub struct EcsConfig {
     pub images: BTreeMap<String, DigestRef>,
     /// Whether task definitions are registered with tags. Defaults to `on`.
     pub tagging: bool,
+    /// Whether scheduled tasks of the service's task definition family move to the deployed revision. Defaults to `off`.
+    pub schedules: bool,
     /// Members of the task definition that this version does not support, to remove from new revisions.
     pub without_members: Vec<String>,
     /// How long the tasks of a successful deployment are watched for new failures; zero disables it. `None` for the

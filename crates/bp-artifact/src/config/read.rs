@@ -270,6 +270,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
         tagging: switch(settings, "ecs.tagging")?.unwrap_or(true),
+        schedules: switch(settings, "ecs.schedules")?.unwrap_or(false),
         without_members: list(settings.text("ecs.without-members")?),
         stable_for: stable_for(settings)?,
         tasks: tasks::read(settings)?,

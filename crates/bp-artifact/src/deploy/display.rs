@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DeployEvent, EvidenceKind, FailureReport, Outcome, Progress, Revision, TargetId};
+use super::{DeployEvent, EvidenceKind, FailureReport, Outcome, Progress, Revision, ScheduledTask, TargetId};
 use crate::text;
 
 /// One log entry: a first line, and indented lines of evidence. External text in it is not sanitized for a terminal:
@@ -77,6 +77,13 @@ impl Revision {
     /// The id without the account and region of an ARN: `web:41`.
     pub fn short_id(&self) -> &str {
         self.id.rsplit('/').next().unwrap_or(&self.id)
+    }
+}
+
+impl ScheduledTask {
+    /// The definition without the account and region of an ARN: `web:41`.
+    pub fn short_definition(&self) -> &str {
+        self.definition.rsplit('/').next().unwrap_or(&self.definition)
     }
 }
 

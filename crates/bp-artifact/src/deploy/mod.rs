@@ -29,7 +29,7 @@ pub use gate::{Claim, GateName, GateReceipt, GateState};
 pub use outcome::{Observation, Outcome, Proof};
 pub use receipt::{Receipt, ReceiptState, TargetReceipt};
 pub use reporter::Reporter;
-pub use revision::{Revision, RunningImage};
+pub use revision::{Revision, RunningImage, ScheduledTask};
 pub use rollback::RollbackCheck;
 pub use target::{Current, OnFailure, Target, TargetError};
 pub use target_id::TargetId;

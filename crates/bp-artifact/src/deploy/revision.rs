@@ -14,12 +14,39 @@ pub struct Revision {
     pub id: String,
     /// The image that it runs in the deployed container.
     pub image: RunningImage,
+    /// The scheduled tasks that are deployed with the target, as recorded before the first change. Empty if there are
+    /// none, or they were not recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduledTask>,
+}
+
+/// A scheduled task, and the task definition that it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ScheduledTask {
+    /// The schedule: `rule/<event bus>/<rule>/<target>`, or `schedule/<group>/<name>`.
+    pub schedule: String,
+    /// The task definition as written there: an ARN, with or without a revision.
+    pub definition: String,
+}
+
+impl ScheduledTask {
+    /// The schedule `schedule`, which starts tasks of `definition`.
+    pub fn new(schedule: impl Into<String>, definition: impl Into<String>) -> Self {
+        ScheduledTask { schedule: schedule.into(), definition: definition.into() }
+    }
 }
 
 impl Revision {
     /// The revision `id`, which runs `image`.
     pub fn new(id: impl Into<String>, image: impl Into<RunningImage>) -> Self {
-        Revision { id: id.into(), image: image.into() }
+        Revision { id: id.into(), image: image.into(), schedules: Vec::new() }
+    }
+
+    /// Adds the scheduled tasks that are deployed with the target.
+    pub fn with_schedules(mut self, schedules: Vec<ScheduledTask>) -> Self {
+        self.schedules = schedules;
+        self
     }
 }
 

@@ -530,8 +530,13 @@ fn restore(
 }
 
 /// Whether `previous` runs and no deployment is in progress. Compared by ID or image: Kubernetes gives a restored
-/// revision a new number.
+/// revision a new number. Scheduled tasks that were deleted in the meantime cannot be restored.
 fn is_restored_to(current: &Current, previous: &Revision) -> bool {
     let stable = &current.stable;
-    current.rolling_out.is_none() && (stable.id == previous.id || stable.image == previous.image)
+    let is_scheduled = previous.schedules.iter().all(|recorded| {
+        let mut now = stable.schedules.iter().filter(|now| now.schedule == recorded.schedule);
+        now.all(|now| now.definition == recorded.definition)
+    });
+    let is_same = stable.id == previous.id || stable.image == previous.image;
+    current.rolling_out.is_none() && is_same && is_scheduled
 }

@@ -244,6 +244,12 @@ fn reads_limits_policy_and_owner() {
     let untagged = Config::parse(&untagged, "bp.toml").unwrap();
     let tagging = |config: &Config| config.environments()[0].services()[0].ecs().unwrap().tagging;
     assert_eq!((tagging(&config), tagging(&untagged)), (true, false));
+    let scheduled = text.replacen("service = \"web\"", "service = \"web\"\nschedules = \"on\"", 1);
+    let schedules = |text: &str| {
+        let config = bp_artifact::config::Config::parse(text, "bp.toml").unwrap();
+        config.environments()[0].services()[0].ecs().unwrap().schedules
+    };
+    assert_eq!((schedules(&text), schedules(&scheduled)), (false, true));
     let stable_for = |value: &str| {
         let text =
             text.replacen("service = \"web\"", &format!("service = \"web\"\nstable-for = \"{value}\""), 1);

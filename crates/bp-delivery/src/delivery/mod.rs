@@ -81,11 +81,11 @@ impl Delivery {
         self
     }
 
-    /// The ECS service, with the task definition overlay and the one-off tasks of bp.toml.
+    /// The ECS service, with the task definition overlay, the one-off tasks and the scheduled tasks of bp.toml.
     ///
     /// # Errors
-    /// When no service is configured, `ecs.container` is missing and the task definition has several containers, or the
-    /// file of `ecs.definition` is invalid.
+    /// When no service is configured, `ecs.container` is missing and the task definition has several containers, the
+    /// file of `ecs.definition` is invalid, or `ecs.schedules` requires the feature `schedules`.
     ///
     /// # Permissions
     /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, if bp.toml has no `ecs.container` or `limits.failures`
@@ -134,10 +134,24 @@ impl Delivery {
         let service = service.logs(self.clients.logs());
         let service = ecs.also.iter().fold(service, EcsTarget::container);
         let service = ecs::with_tasks(service, ecs);
+        let service = if ecs.schedules { self.with_schedules(service)? } else { service };
         match &ecs.definition {
             Some(file) => Ok(service.base(ecs::definition(file)?)),
             None => Ok(service),
         }
+    }
+
+    #[cfg(feature = "schedules")]
+    #[allow(clippy::unnecessary_wraps, reason = "a build without the feature returns an error")]
+    fn with_schedules(&self, service: EcsTarget) -> Result<EcsTarget, Failure> {
+        Ok(service.schedules(self.clients.schedules()))
+    }
+
+    #[cfg(not(feature = "schedules"))]
+    fn with_schedules(&self, _: EcsTarget) -> Result<EcsTarget, Failure> {
+        Err(Failure::bad_input(
+            "ecs.schedules requires a build with the feature `schedules`, such as the default build of bp (bp-cli)",
+        ))
     }
 
     /// A one-off task of the ECS service, with the timeout and the container of bp.toml.

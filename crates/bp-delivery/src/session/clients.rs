@@ -99,6 +99,15 @@ impl Clients {
         client!(aws_sdk_cloudwatch, &self.config)
     }
 
+    /// Amazon EventBridge and EventBridge Scheduler.
+    #[cfg(feature = "schedules")]
+    pub fn schedules(&self) -> bp_ecs::Schedules {
+        bp_ecs::Schedules::new(
+            client!(aws_sdk_eventbridge, &self.config),
+            client!(aws_sdk_scheduler, &self.config),
+        )
+    }
+
     /// Amazon CloudWatch Logs.
     #[cfg(feature = "logs")]
     pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {

@@ -187,13 +187,17 @@ async fn show(
         if current.rolling_out.is_none() && now.id == previous.id {
             return format!("{target}: {} is already in place ({})", previous.short_id(), previous.image);
         }
-        format!(
+        let mut text = format!(
             "{target}: {} ({state}) -> {}\n  - {}\n  + {}",
             now.short_id(),
             previous.short_id(),
             now.image,
             previous.image
-        )
+        );
+        for task in &previous.schedules {
+            text = format!("{text}\n  scheduled task {} -> {}", task.schedule, task.short_definition());
+        }
+        text
     };
     ui.results(plans.iter().map(line), &plans);
     Ok(ExitCode::Done)

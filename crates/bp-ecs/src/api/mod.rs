@@ -14,7 +14,8 @@ use aws_sdk_ecs::{
     primitives::DateTime,
     types::{
         CreatedAt, DeploymentLifecycleHookAction, Service, ServiceDeployment, ServiceDeploymentBrief,
-        ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentStopType, TaskDefinitionField,
+        ServiceDeploymentStatus, ServiceField, ServiceRevision, StopServiceDeploymentStopType, Tag,
+        TaskDefinitionField,
     },
 };
 use aws_smithy_types::body::SdkBody;
@@ -87,6 +88,14 @@ impl Api {
         } else {
             Ok(describe(vec![name]).await?.into_iter().next())
         }
+    }
+
+    /// `ecs:DescribeServices`, with tags: those of the service.
+    pub(crate) async fn service_tags(&self) -> Result<Vec<Tag>, Error> {
+        let call = self.client().describe_services().cluster(&self.cluster.name).services(&self.service);
+        let response = call.include(ServiceField::Tags).send().await;
+        let response = response.map_err(|e| self.error("ecs:DescribeServices", e))?;
+        Ok(response.services.unwrap_or_default().into_iter().next().and_then(|s| s.tags).unwrap_or_default())
     }
 
     /// `ecs:DescribeTaskDefinition`, with tags. A family alone returns its latest active revision.

@@ -109,6 +109,11 @@ impl Overlay {
         self
     }
 
+    /// Whether [`without_tags`](Self::without_tags) was called.
+    pub(crate) fn has_no_tags(&self) -> bool {
+        self.without_tags
+    }
+
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         *self == Overlay::default()

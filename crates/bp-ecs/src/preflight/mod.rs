@@ -88,6 +88,11 @@ impl ServiceRollout {
             findings.push(lookups.target_group(group, &wanted).await);
         }
         findings.extend(self.step_findings());
+        #[cfg(feature = "schedules")]
+        {
+            let definitions = [survey.definition.as_str(), wanted.family()];
+            findings.extend(self.schedule_findings(&self.movable(&survey.service, &definitions).await?));
+        }
         findings.extend(capacity::check(&self.api, &survey.service, &wanted).await);
         let found = Preflight::new(self.id.clone(), findings);
         let found = found.changes(current.changes(&wanted)).secrets(wanted.secrets());

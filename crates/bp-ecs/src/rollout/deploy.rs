@@ -65,9 +65,26 @@ impl Plan {
         &self.start.previous
     }
 
+    /// The service before the change.
+    #[cfg(feature = "schedules")]
+    pub(super) fn service(&self) -> &Service {
+        &self.start.survey.service
+    }
+
+    /// The definition that the service runs, the rollback revision, and the planned definition or its family.
+    #[cfg(feature = "schedules")]
+    pub(super) fn definitions(&self) -> [&str; 3] {
+        [&self.start.survey.definition, &self.start.previous.id, self.wanted.family()]
+    }
+
     /// Starts the run of this plan.
-    pub(super) fn run(&self, image: &ResolvedImage, reporter: &Reporter) -> Run {
-        let previous = Some(self.start.previous.clone());
+    fn run(&self, image: &ResolvedImage, reporter: &Reporter) -> Run {
+        self.run_from(self.start.previous.clone(), image, reporter)
+    }
+
+    /// As [`run`](Self::run), with the rollback revision as the caller records it.
+    pub(super) fn run_from(&self, previous: Revision, image: &ResolvedImage, reporter: &Reporter) -> Run {
+        let previous = Some(previous);
         let intent = Intent::deploy(image).current(previous.clone()).previous(previous);
         let mut run = Run::planned(reporter, intent.changes(self.changes()));
         if let Some(check) = self.rollback.clone() {

@@ -21,6 +21,8 @@ impl ServiceRollout {
         drift.notes.extend(note);
         drift.definition = wanted.changes(&current);
         drift.service = service(&survey);
+        #[cfg(feature = "schedules")]
+        drift.service.extend(self.schedule_drift(&survey.service, &survey.definition).await?);
         Ok(drift)
     }
 }

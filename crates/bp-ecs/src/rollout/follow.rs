@@ -72,6 +72,8 @@ pub(crate) struct Follower<'a> {
     pub(super) rollback_to: Option<Revision>,
     pub(super) phase: Phase,
     pub(super) began: Instant,
+    /// Since when `ours` is followed, in whatever phase.
+    followed_since: Instant,
     /// The caller's deadline plus the bake time of the service's strategy.
     deadline: Duration,
     /// Whether a failure was reported.
@@ -126,6 +128,7 @@ impl<'a> Follower<'a> {
             observes: false,
             phase: Phase::Deploying,
             began: Instant::now(),
+            followed_since: Instant::now(),
             deadline: target.options.deadline.saturating_add(bake_time(service)),
             failed: false,
             failure: None,
@@ -230,7 +233,7 @@ impl<'a> Follower<'a> {
     /// Two calls: the service, and the service deployment (a third, to list it, until its ARN is known).
     async fn poll(&mut self) -> Result<Snapshot, Error> {
         let api = &self.target.api;
-        self.calls = 2;
+        self.calls = 1;
         let service = api.find_service().await?;
         if service.is_some() && self.ours.arn.is_none() {
             self.calls += 1;
@@ -241,10 +244,13 @@ impl<'a> Follower<'a> {
             self.ours.arn = ours.and_then(|d| d.service_deployment_arn);
         }
         let deployment = match &self.ours.arn {
-            Some(arn) if service.is_some() => api.deployment(arn).await?,
+            Some(arn) if service.is_some() => {
+                self.calls += 1;
+                api.deployment(arn).await?
+            }
             _ => None,
         };
-        let unlisted = self.ours.arn.is_none() && self.began.elapsed() >= LISTING;
+        let unlisted = self.ours.arn.is_none() && self.followed_since.elapsed() >= LISTING;
         Ok(Snapshot { service, deployment, unlisted })
     }
 
@@ -338,6 +344,7 @@ impl<'a> Follower<'a> {
     /// Follows another deployment from here on.
     pub(super) fn follow_instead(&mut self, deployment: Followed) {
         (self.ours, self.stopped, self.most_running) = (deployment, StoppedTasks::default(), 0);
+        self.followed_since = Instant::now();
     }
 
     /// Whether the tasks are watched after the success: not for a deployment that had succeeded before it was found.

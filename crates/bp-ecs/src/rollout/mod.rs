@@ -22,9 +22,12 @@ mod reported;
 mod restore;
 mod retry;
 mod roll_back;
+#[cfg(feature = "schedules")]
+mod scheduled;
 mod service;
 mod stability;
 mod status;
+mod step;
 mod stopped_tasks;
 pub(crate) mod strategy;
 mod survey;
@@ -68,6 +71,9 @@ pub(crate) struct ServiceRollout {
     pub(crate) lookups: Lookups,
     #[cfg(feature = "logs")]
     pub(crate) logs: Option<aws_sdk_cloudwatchlogs::Client>,
+    /// The clients of scheduled tasks, if they move with deployments.
+    #[cfg(feature = "schedules")]
+    pub(crate) schedules: Option<crate::schedules::Schedules>,
 }
 
 impl ServiceRollout {
@@ -81,6 +87,15 @@ impl ServiceRollout {
             None => self.api.definition(&self.observe().await?.definition).await?.only_container()?,
         };
         Ok(Arc::new(ServiceRollout { containers: vec![container], ..Self::clone(self) }))
+    }
+
+    /// Whether a deployment only changes the service: no one-off tasks and no scheduled tasks belong to it.
+    pub(crate) fn has_no_steps(&self) -> bool {
+        #[cfg(feature = "schedules")]
+        let has_schedules = self.schedules.is_some();
+        #[cfg(not(feature = "schedules"))]
+        let has_schedules = false;
+        self.steps.is_empty() && !has_schedules
     }
 
     /// The container whose failures take precedence.

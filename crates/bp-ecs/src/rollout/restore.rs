@@ -9,6 +9,8 @@ use bp_artifact::{
     },
 };
 
+#[cfg(feature = "schedules")]
+use super::step::StepFailed;
 use super::{
     ServiceRollout,
     apply::Applied,
@@ -30,8 +32,14 @@ impl ServiceRollout {
         run.detail("already in place");
         let deadline = self.deadline();
         if in_place {
+            #[cfg(feature = "schedules")]
+            if let Err(why) = self.restore_schedules(&mut run, &survey.service, revision, None).await {
+                return Ok(not_restored(run, why));
+            }
             return Ok(self.prove_end(run, Some(&survey.service), deadline).await);
         }
+        #[cfg(feature = "schedules")]
+        let replaced = survey.in_flight.as_ref().map_or(&survey.definition, |f| &f.definition).clone();
         limits::check(&survey.service, &self.api.definition(&revision.id).await?)?;
         not_cancelled(reporter)?;
         // ECS may already be rolling back to this revision: then its rollback is followed.
@@ -52,6 +60,12 @@ impl ServiceRollout {
             end.ended = None;
             run.recovered();
         }
+        #[cfg(feature = "schedules")]
+        if end.ended.is_none()
+            && let Err(why) = self.restore_schedules(&mut run, &service, revision, Some(&replaced)).await
+        {
+            return Ok(not_restored(run, why));
+        }
         Ok(self.conclude(run, end).await)
     }
 
@@ -62,5 +76,16 @@ impl ServiceRollout {
         let status = self.api.deployment(arn).await?.and_then(|deployment| deployment.status);
         let is_rolling_back = status == Some(ServiceDeploymentStatus::RollbackInProgress);
         Ok((is_rolling_back && survey.definition == revision.id).then(|| followed.clone()))
+    }
+}
+
+/// The end of a restore after which scheduled tasks may not start tasks of the restored revision.
+#[cfg(feature = "schedules")]
+fn not_restored(run: Run, why: StepFailed) -> Outcome {
+    match why {
+        StepFailed::Unobserved(why) => run.ended(Ended::Unobserved, why),
+        StepFailed::Failed(why) => {
+            run.ended(Ended::FailedInPlace, format!("the service was restored, but {why}"))
+        }
     }
 }

@@ -286,6 +286,12 @@ impl ServiceRollout {
             None if survey.failed => Some(self.revision(&survey.definition).await?),
             None => None,
         };
+        #[cfg(feature = "schedules")]
+        let stable = {
+            let definitions = [stable.id.as_str(), survey.definition.as_str()];
+            let found = self.scheduled(&survey.service, &definitions).await?;
+            stable.with_schedules(found.iter().map(crate::schedules::Entry::recorded).collect())
+        };
         Ok(Current::new(stable, rolling_out))
     }
 }

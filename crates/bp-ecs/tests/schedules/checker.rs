@@ -28,6 +28,7 @@
 //! longer than a polling interval.
 
 use bp_artifact::{Verdict, error::ErrorClass};
+use serde_json::Value;
 
 use crate::{
     facts::{Deployment, Ending, Facts, Party, fault_of, is_answered, is_failed, seconds},
@@ -186,8 +187,11 @@ impl Checker<'_> {
         let read = self.facts.last_answer(&TASKS).ok_or("the tasks were never read")?;
         let running = self.facts.running(number, read).count() as u64;
         let required = self.required();
-        let gone =
-            self.facts.tasks_of(number).filter(|task| !is_failed(task) && task["stopCode"].is_string());
+        // Only those that others had stopped when the tasks were read: ECS replaces them later.
+        let gone = self.facts.tasks_of(number).filter(|task| {
+            let stopped = task["stoppingAt"].as_f64().is_some_and(|stopping| stopping <= read);
+            stopped && !is_failed(task) && task["stopCode"].is_string()
+        });
         ensure(running > 0, "no task ran when the tasks were read")?;
         ensure(
             running + gone.count() as u64 >= required,
@@ -220,8 +224,9 @@ impl Checker<'_> {
         let primary = self.facts.primary(self.seen).ok_or("there is no primary revision")?;
         let runs = self.facts.running(primary, self.facts.now).next().is_some();
         let none_wanted = self.facts.desired() == 0 || self.facts.initial_desired == 0;
-        // A revision that ECS considers stable may fail, too.
-        let fails = self.facts.tasks_of(primary).any(is_failed);
+        // A revision that ECS considers stable may fail, too: during this deployment, not an hour before.
+        let is_late = |task: &&Value| task["stoppingAt"].as_f64().is_some_and(|at| at >= self.facts.start);
+        let fails = self.facts.tasks_of(primary).filter(is_late).any(is_failed);
         ensure(runs || none_wanted || fails, "no task of the previous revision runs")
     }
 
@@ -257,11 +262,13 @@ impl Checker<'_> {
         let facts = self.facts;
         let last = facts.requests.last().ok_or("there was no request")?;
         ensure(fault_of(last).is_some(), "the last request was answered")?;
-        let updates = facts.requests.iter().filter(|request| request.operation == "ecs:UpdateService");
-        let mut unclear = updates.filter(|request| {
+        // Only the last one: the result of an earlier one is known when a later one is answered.
+        let mut updates =
+            facts.requests.iter().rev().filter(|request| request.operation == "ecs:UpdateService");
+        let is_unclear = updates.next().is_some_and(|request| {
             matches!(fault_of(request), Some("lost answer" | "reset" | "5xx" | "answer cut"))
         });
-        if unclear.next().is_some() {
+        if is_unclear {
             return Ok(());
         }
         let polls = ["ecs:DescribeServiceDeployments", "ecs:ListServiceDeployments"];

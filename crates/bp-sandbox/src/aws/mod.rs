@@ -1,5 +1,5 @@
-//! Models of the AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager, STS, CloudWatch
-//! alarms and others.
+//! Models of the AWS APIs that a delivery calls: ECR, ECS, EKS, EventBridge, Secrets Manager, Systems Manager, STS,
+//! CloudWatch alarms and others.
 //!
 //! One endpoint serves all of them; the credential scope of the request's signature (or, for JSON protocols,
 //! `X-Amz-Target`, and for CBOR the path) selects the service. State is kept per account and region. The access key of
@@ -14,6 +14,7 @@ mod eks;
 mod identity;
 mod logs;
 mod lookups;
+mod schedules;
 mod secretsmanager;
 mod ssm;
 mod sts;
@@ -33,6 +34,7 @@ use self::{
     identity::Identity,
     logs::Logs,
     lookups::Lookups,
+    schedules::{Events, Scheduler},
     secretsmanager::SecretsManager,
     ssm::Ssm,
     wire::{Call, Protocol},
@@ -43,6 +45,7 @@ use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime};
 pub use self::{
     alarms::{Alarm, AlarmState},
     identity::DEFAULT_ACCOUNT,
+    schedules::Schedules,
     secretsmanager::Secrets,
     ssm::Parameters,
 };
@@ -54,8 +57,10 @@ pub struct Aws {
     ecr: Ecr,
     ecs: Arc<Ecs>,
     eks: Eks,
+    events: Events,
     logs: Logs,
     lookups: Lookups,
+    scheduler: Scheduler,
     secretsmanager: Arc<SecretsManager>,
     ssm: Arc<Ssm>,
 }
@@ -69,8 +74,10 @@ impl Aws {
             alarms: Alarms::default(),
             ecr: Ecr::default(),
             eks,
+            events: Events::default(),
             logs: Logs::default(),
             lookups: Lookups::default(),
+            scheduler: Scheduler::default(),
             secretsmanager,
             ssm,
             context,
@@ -150,6 +157,8 @@ impl Aws {
             "ecr" => self.ecr.call(&self.context, call),
             "ecs" => self.ecs.call(call),
             "eks" => self.eks.call(call),
+            "events" => self.events.call(&self.context, call),
+            "scheduler" => self.scheduler.call(&self.context, call),
             "secretsmanager" => self.secretsmanager.call(&self.context, call),
             "ssm" => self.ssm.call(&self.context, call),
             "cloudwatch" => self.alarms.call(call),

@@ -1,6 +1,6 @@
-//! Wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS), Query (STS, IAM, Elastic Load Balancing) and Smithy
-//! RPC v2 with CBOR (CloudWatch). Requests to other services are rejected in their protocol, so that every client can
-//! read the error.
+//! Wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS, EventBridge Scheduler), Query (STS, IAM, Elastic
+//! Load Balancing) and Smithy RPC v2 with CBOR (CloudWatch). Requests to other services are rejected in their protocol,
+//! so that every client can read the error.
 
 use std::collections::BTreeMap;
 
@@ -195,6 +195,7 @@ pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Pro
             "secretsmanager" => "secretsmanager",
             "AmazonSSM" => "ssm",
             "Logs_20140328" => "logs",
+            "AWSEvents" => "events",
             other => other,
         };
         return (service.to_owned(), operation.to_owned(), Protocol::Json);
@@ -212,6 +213,7 @@ pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Pro
     let by_path = || format!("{} {}", parts.method, parts.uri.path());
     let (operation, protocol) = match service.as_str() {
         "eks" => (eks_operation(&parts.method, &path), Protocol::Rest),
+        "scheduler" => (scheduler_operation(&parts.method, &path), Protocol::Rest),
         "s3" => (by_path(), Protocol::S3),
         "cloudfront" | "route53" => (by_path(), Protocol::RestXml),
         _ => match (fields(parts, body).remove("Action"), service.as_str()) {
@@ -236,6 +238,18 @@ fn eks_operation(method: &http::Method, path: &[String]) -> String {
         (&http::Method::GET, ["clusters", _, "pod-identity-associations", _]) => {
             "DescribePodIdentityAssociation"
         }
+        _ => return format!("{method} /{}", path.join("/")),
+    };
+    known.to_owned()
+}
+
+/// The EventBridge Scheduler operation of a method and path.
+fn scheduler_operation(method: &http::Method, path: &[String]) -> String {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let known = match (method, path.as_slice()) {
+        (&http::Method::GET, ["schedules"]) => "ListSchedules",
+        (&http::Method::GET, ["schedules", _]) => "GetSchedule",
+        (&http::Method::PUT, ["schedules", _]) => "UpdateSchedule",
         _ => return format!("{method} /{}", path.join("/")),
     };
     known.to_owned()

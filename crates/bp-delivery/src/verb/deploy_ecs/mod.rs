@@ -41,7 +41,7 @@ impl Verb for DeployEcs {
         let mut delivery = args.open().await?.accept_unproven_rollback(rollback.accept_unproven_rollback);
         if ecs.revision.is_none() {
             delivery = args.image.describe(delivery)?;
-            ecs.refuse_skipped_tasks(&delivery.service.ecs()?.tasks)?;
+            ecs.refuse_skipped_steps(delivery.service.ecs()?)?;
         }
         let service = delivery.ecs_with(|options| ecs.options(options)).await?;
         if ecs.check {

@@ -1,7 +1,7 @@
 //! Options of `deploy-ecs`: preflight checks, answers to paused deployments, pruning, rollback on a signal.
 
 use bp_artifact::{
-    ExitCode, Outcome, ResolvedImage, config::EcsTasks, deploy::Revision, saga::SingleReceipt,
+    ExitCode, Outcome, ResolvedImage, config::EcsConfig, deploy::Revision, saga::SingleReceipt,
 };
 use bp_ecs::{Approval, EcsTarget, Error, InFlight, Options};
 use clap::{Args, ValueEnum};
@@ -93,17 +93,26 @@ impl EcsArgs {
         options.in_flight(policy).force(self.force)
     }
 
-    /// Refuses `--no-wait` if there are tasks after the deployment, which would not run.
+    /// Refuses `--no-wait` if there are tasks after the deployment, which would not run, or scheduled tasks, which would
+    /// not move.
     ///
     /// # Errors
     /// When there are any.
-    pub(super) fn refuse_skipped_tasks(&self, tasks: &EcsTasks) -> Result<(), Failure> {
-        match tasks.after.keys().next().filter(|_| self.no_wait.no_wait) {
-            Some(name) => Err(Failure::bad_input(format!(
-                "--no-wait would not run the task {name} after the deployment (ecs.after): remove one of the two"
-            ))),
-            None => Ok(()),
+    pub(super) fn refuse_skipped_steps(&self, ecs: &EcsConfig) -> Result<(), Failure> {
+        if !self.no_wait.no_wait {
+            return Ok(());
         }
+        if let Some(name) = ecs.tasks.after.keys().next() {
+            return Err(Failure::bad_input(format!(
+                "--no-wait would not run the task {name} after the deployment (ecs.after): remove one of the two"
+            )));
+        }
+        if ecs.schedules {
+            return Err(Failure::bad_input(
+                "--no-wait would not move the scheduled tasks (ecs.schedules): remove one of the two",
+            ));
+        }
+        Ok(())
     }
 
     /// Answers the paused deployment, if `--answer` is given.

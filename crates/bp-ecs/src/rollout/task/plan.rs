@@ -1,10 +1,10 @@
 //! Plan of a one-off task: the service, and the registered definition.
 
-use aws_sdk_ecs::types::Service;
+use aws_sdk_ecs::types::{PropagateTags, Service, Tag};
 use bp_artifact::{ResolvedImage, deploy::Revision};
 
 use crate::{
-    definition::TaskDefinition,
+    definition::{Overlay, TaskDefinition},
     error::Error,
     one_off::OneOff,
     preflight::limits,
@@ -20,6 +20,16 @@ pub(super) struct TaskPlan {
     pub(super) current: Revision,
     /// The container whose exit code counts.
     pub(super) container: String,
+    pub(super) tags: TaskTags,
+}
+
+/// The tags of a task.
+#[derive(Debug, Default)]
+pub(super) struct TaskTags {
+    /// Whether it gets those of the task definition.
+    pub(super) of_definition: bool,
+    /// Those of the service, which RunTask cannot copy.
+    pub(super) own: Vec<Tag>,
 }
 
 impl TaskPlan {
@@ -58,7 +68,28 @@ impl ServiceRollout {
         let wanted = self.wanted(&base, &image.reference)?;
         limits::check(&service, &wanted)?;
         let current = self.as_revision(&base)?;
+        let tags = self.task_tags(&service).await?;
         let definition = if wanted.is_same(&base) { base } else { self.api.register(&wanted).await? };
-        Ok(TaskPlan { service, definition, current, container })
+        Ok(TaskPlan { service, definition, current, container, tags })
+    }
+
+    /// The tags that a task of the service has, unless bp.toml disables tags.
+    async fn task_tags(&self, service: &Service) -> Result<TaskTags, Error> {
+        let mut tags = TaskTags::default();
+        if self.overlay.as_ref().is_some_and(Overlay::has_no_tags) {
+            return Ok(tags);
+        }
+        match &service.propagate_tags {
+            Some(PropagateTags::TaskDefinition) => tags.of_definition = true,
+            Some(PropagateTags::Service) => {
+                tags.own = self.api.service_tags().await?;
+                tags.own.retain(|tag| {
+                    let key = tag.key.as_deref().unwrap_or_default();
+                    !key.is_empty() && !key.to_ascii_lowercase().starts_with("aws:")
+                });
+            }
+            Some(_) | None => {}
+        }
+        Ok(tags)
     }
 }

@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use aws_sdk_ecs::{
     operation::run_task::builders::RunTaskFluentBuilder,
-    types::{ContainerOverride, DesiredStatus, KeyValuePair, Task, TaskOverride},
+    types::{ContainerOverride, DesiredStatus, KeyValuePair, PropagateTags, Task, TaskOverride},
 };
 use bp_artifact::{
     Digest,
@@ -137,7 +137,7 @@ impl ServiceRollout {
         }
     }
 
-    /// The call, with the network, capacity and placement of the service.
+    /// The call, with the network, capacity, placement, tags and access of the service.
     fn request(&self, plan: &TaskPlan, task: &OneOff, key: &str) -> RunTaskFluentBuilder {
         let service = &plan.service;
         let network = service.network_configuration.clone().filter(|_| plan.definition.is_awsvpc());
@@ -148,6 +148,10 @@ impl ServiceRollout {
             .set_platform_version(service.platform_version.clone())
             .set_placement_constraints(given(service.placement_constraints()))
             .set_placement_strategy(given(service.placement_strategy()))
+            .enable_ecs_managed_tags(service.enable_ecs_managed_tags)
+            .enable_execute_command(service.enable_execute_command)
+            .set_propagate_tags(plan.tags.of_definition.then_some(PropagateTags::TaskDefinition))
+            .set_tags(given(&plan.tags.own))
             .set_overrides(overrides(task, &plan.container));
         // RunTask accepts only one of the two. Without both, it uses the cluster's default.
         match given(service.capacity_provider_strategy()) {

@@ -1,4 +1,4 @@
-//! A deployment with one-off tasks before and after it.
+//! A deployment with one-off tasks before and after it, and with scheduled tasks.
 
 use std::sync::Arc;
 
@@ -10,21 +10,16 @@ use bp_artifact::{
     },
 };
 
+#[cfg(feature = "schedules")]
+use crate::schedules::Entry;
 use crate::{
     error::Error,
     one_off::OneOff,
-    rollout::{RollbackChecked, ServiceRollout, until_cancelled},
+    rollout::{RollbackChecked, ServiceRollout, step::StepFailed, until_cancelled},
 };
 
-/// How a step ended that did not succeed.
-enum Failed {
-    /// It cannot be observed.
-    Unobserved(String),
-    Failed(String),
-}
-
 impl ServiceRollout {
-    /// Deploys `image`, with the tasks before and after it.
+    /// Deploys `image`, with the tasks before and after it and the scheduled tasks.
     pub(crate) fn spawn_with_steps(
         self: &Arc<Self>,
         image: ResolvedImage,
@@ -46,7 +41,11 @@ impl ServiceRollout {
     ) -> Result<Outcome, Error> {
         let plan = until_cancelled(self.plan(image, checked, reporter), reporter).await?;
         let previous = plan.previous().clone();
-        let mut run = plan.run(image, reporter);
+        #[cfg(feature = "schedules")]
+        let entries = until_cancelled(self.movable(plan.service(), &plan.definitions()), reporter).await?;
+        #[cfg(feature = "schedules")]
+        let previous = previous.with_schedules(entries.iter().map(Entry::recorded).collect());
+        let mut run = plan.run_from(previous.clone(), image, reporter);
         if plan.changes() {
             for (name, task) in &self.steps.before {
                 let why = match self.step(&mut run, "before", name, task, image).await? {
@@ -57,8 +56,8 @@ impl ServiceRollout {
                 run.in_place(Some(previous));
                 let unchanged = |why: String| format!("{why}; the service was not changed");
                 return Ok(match why {
-                    Failed::Unobserved(why) => run.ended(Ended::Unobserved, unchanged(why)),
-                    Failed::Failed(why) => run.ended(Ended::RolledBack, unchanged(why)),
+                    StepFailed::Unobserved(why) => run.ended(Ended::Unobserved, unchanged(why)),
+                    StepFailed::Failed(why) => run.ended(Ended::RolledBack, unchanged(why)),
                 });
             }
         }
@@ -74,13 +73,26 @@ impl ServiceRollout {
             run.failing(failure);
         }
         if let Some(ended) = Ended::of(deployed.verdict()) {
+            #[cfg(feature = "schedules")]
+            if !entries.is_empty() {
+                run.notice("the scheduled tasks were not changed");
+            }
             return Ok(run.ended(ended, deployed.detail));
         }
         for (name, task) in &self.steps.after {
             match self.step(&mut run, "after", name, task, image).await? {
                 None => {}
-                Some(Failed::Unobserved(why)) => return Ok(run.ended(Ended::Unobserved, why)),
-                Some(Failed::Failed(why)) => return self.after_failed(run, previous, why).await,
+                Some(StepFailed::Unobserved(why)) => return Ok(run.ended(Ended::Unobserved, why)),
+                Some(StepFailed::Failed(why)) => return self.after_failed(run, previous, why).await,
+            }
+        }
+        #[cfg(feature = "schedules")]
+        if let Some(revision) = &deployed.revision {
+            let moving = async { Ok(self.move_schedules(&mut run, &entries, &revision.id).await) };
+            match until_cancelled(moving, reporter).await? {
+                Ok(schedules) => run.in_place(Some(revision.clone().with_schedules(schedules))),
+                Err(StepFailed::Unobserved(why)) => return Ok(run.ended(Ended::Unobserved, why)),
+                Err(StepFailed::Failed(why)) => return self.after_failed(run, previous, why).await,
             }
         }
         run.detail(deployed.detail);
@@ -109,7 +121,7 @@ impl ServiceRollout {
         name: &str,
         task: &OneOff,
         image: &ResolvedImage,
-    ) -> Result<Option<Failed>, Error> {
+    ) -> Result<Option<StepFailed>, Error> {
         run.notice(format!("running the task {name} {when} the deployment"));
         let id = format!("{when}/{name}");
         let outcome = run.nested(self.spawn_task(&id, task.clone(), image.clone())).await?;
@@ -126,10 +138,10 @@ impl ServiceRollout {
             run.failing(failure);
         }
         let is_unobserved = verdict == Verdict::Unobserved;
-        Ok(Some(if is_unobserved { Failed::Unobserved(why) } else { Failed::Failed(why) }))
+        Ok(Some(if is_unobserved { StepFailed::Unobserved(why) } else { StepFailed::Failed(why) }))
     }
 
-    /// Handles a failed task after the deployment according to the policy for failures.
+    /// Handles a failed step after the deployment according to the policy for failures.
     async fn after_failed(
         self: &Arc<Self>,
         mut run: Run,

@@ -14,7 +14,7 @@ pub(super) struct Definition {
     pub(super) arn: String,
     /// The API's view, without tags.
     pub(super) view: Value,
-    tags: Vec<Value>,
+    pub(super) tags: Vec<Value>,
 }
 
 impl Definition {
@@ -244,7 +244,7 @@ fn validate(input: &Value) -> Result<(), ApiError> {
 const TAGS: usize = 50;
 
 /// The tags that a resource is created with.
-fn tags(input: &Value) -> Result<Vec<Value>, ApiError> {
+pub(super) fn tags(input: &Value) -> Result<Vec<Value>, ApiError> {
     let refused = |message: &str| Err(ApiError::new(400, "InvalidParameterException", message));
     let Some(tags) = input["tags"].as_array() else { return Ok(Vec::new()) };
     if tags.is_empty() {

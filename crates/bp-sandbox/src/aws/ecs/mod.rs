@@ -154,7 +154,8 @@ impl Ecs {
         let by = self.context.identities.of(&call.access_key_id).arn;
         let input = &call.input;
         // A resource that is created with tags takes the permission to tag it.
-        if call.operation == "RegisterTaskDefinition" && !input["tags"].is_null() {
+        let creates = matches!(call.operation.as_str(), "RegisterTaskDefinition" | "RunTask");
+        if creates && !input["tags"].is_null() {
             self.context.authorize_action(call, "ecs:TagResource")?;
         }
         self.at(&call.account, &call.region, |region, world, now| match call.operation.as_str() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     EcsHandle, Pace, Region,
     api::invalid,
-    definition::Definition,
+    definition::{self, Definition},
     names::name_of,
     standalone::Standalone,
     task::{Launch, Task},
@@ -48,6 +48,10 @@ fn check(input: &Value, definition: &Definition) -> Result<(), ApiError> {
     if text(input, "startedBy").len() > MAX_STARTED_BY || text(input, "clientToken").len() > MAX_TOKEN {
         return Err(invalid("startedBy or clientToken is too long."));
     }
+    if !matches!(text(input, "propagateTags"), "" | "NONE" | "TASK_DEFINITION") {
+        return Err(invalid("The SERVICE option for propagateTags is not supported for RunTask."));
+    }
+    definition::tags(input)?;
     let overrides = &input["overrides"];
     if overrides.to_string().len() > MAX_OVERRIDES {
         return Err(invalid("Container Overrides length must be at most 8192"));

@@ -1,7 +1,7 @@
 //! Standalone tasks: no service replaces them, and they may end with success.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{platform::Platform, task::Task, task_view::Frame, world::World};
 use crate::aws::wire::text;
@@ -25,6 +25,22 @@ impl Standalone {
         self.task.is_stopping(now) == stopped
             && (by.is_empty() || text(&self.request, "startedBy") == by)
             && (family.is_empty() || self.task.definition().view["family"] == family)
+    }
+
+    /// Its tags: those of the request, of the task definition if it propagates them, and those that ECS manages.
+    pub(super) fn tags(&self, cluster: &str) -> Vec<Value> {
+        let request = &self.request;
+        let mut tags = request["tags"].as_array().cloned().unwrap_or_default();
+        if request["propagateTags"] == "TASK_DEFINITION" {
+            let own = self.task.definition().tags.iter();
+            let is_new = |tag: &&Value| tags.iter().all(|other| other["key"] != tag["key"]);
+            let more: Vec<Value> = own.filter(is_new).cloned().collect();
+            tags.extend(more);
+        }
+        if request["enableECSManagedTags"] == true {
+            tags.push(json!({ "key": "aws:ecs:clusterName", "value": cluster }));
+        }
+        tags
     }
 
     /// Where the task of this request runs.
@@ -56,6 +72,8 @@ impl Standalone {
         for (field, value) in request["overrides"].as_object().into_iter().flatten() {
             view["overrides"][field] = value.clone();
         }
+        view["enableExecuteCommand"] = json!(request["enableExecuteCommand"] == true);
+        view["tags"] = json!(self.tags(cluster));
         if let Some(provider) = request["capacityProviderStrategy"][0].as_object() {
             view["capacityProviderName"] = provider["capacityProvider"].clone();
         }

@@ -34,11 +34,16 @@ impl Region {
                 service.spec.get("tags").cloned().unwrap_or(Value::Null)
             }
             ("task", cluster) => {
-                let cluster = self.clusters.get(cluster).ok_or_else(no_cluster)?;
-                let standalone = cluster.tasks.iter().map(|task| &task.task);
-                let mut tasks = cluster.services.iter().flat_map(|service| &service.tasks).chain(standalone);
-                tasks.find(|task| task.arn == arn).ok_or_else(|| missing("task"))?;
-                Value::Null
+                let name = cluster;
+                let cluster = self.clusters.get(name).ok_or_else(no_cluster)?;
+                match cluster.tasks.iter().find(|task| task.task.arn == arn) {
+                    Some(task) => json!(task.tags(name)),
+                    None => {
+                        let mut tasks = cluster.services.iter().flat_map(|service| &service.tasks);
+                        tasks.find(|task| task.arn == arn).ok_or_else(|| missing("task"))?;
+                        Value::Null
+                    }
+                }
             }
             _ => return Err(invalid()),
         };
