@@ -667,3 +667,28 @@ async fn a_compressed_manifest_is_an_error_without_many_retries() {
     assert!(world.sandbox.ledger().count_of("GET manifest") <= 3);
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_resolved_although_head_does_not_find_the_tag() {
+    // A registry that rejects the push of an unchanged immutable tag, and answers HEAD with 404.
+    for is_same in [true, false] {
+        let world = World::plain();
+        let image = multi();
+        world.push(&image);
+        let existing = if is_same { image.clone() } else { single() };
+        world.sandbox.registry(DST).push(&existing, "shop/web", "v1");
+        always(&world, answer(404, ""), DST, "HEAD manifest");
+        let body = json!({ "errors": [{ "code": "TAG_INVALID", "message": "the tag v1 is immutable" }] })
+            .to_string();
+        // The last push is that of the tag.
+        world.sandbox.faults().inject(Fault::new(answer(400, &body)).at(DST).on("PUT manifest").after(2));
+        let copied = world.copy().await;
+        assert_eq!(copied.is_ok(), is_same, "{copied:?}");
+        if let Err(error) = copied {
+            assert!(
+                matches!(&error, CopyError::TagTaken { found, .. } if found.as_str() == existing.digest()),
+                "{error:?}"
+            );
+        }
+    }
+}
