@@ -153,7 +153,7 @@ struct ToDo(bool);
 impl fmt::Display for ToDo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0 {
-            "it is being restored, which takes up to 20 minutes; rerun afterwards"
+            "it is being restored, which can take 20 minutes; rerun afterwards"
         } else {
             "restore it with UpdateImageStorageClass, or push it again"
         })

@@ -94,7 +94,7 @@ impl OtherName {
         }
     }
 
-    /// Whether it names a repository.
+    /// Whether it contains a repository.
     pub fn has_repository(&self) -> bool {
         self.path.is_some()
     }

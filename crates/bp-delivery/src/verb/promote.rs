@@ -76,7 +76,7 @@ impl Verb for Promote {
             self.given.refuse(&flags, "with --apply, which copies what was planned")?;
         }
         if self.tags.len() > 1 && !self.names.is_empty() {
-            return Err(Failure::bad_input("--as names one image: give --tag once"));
+            return Err(Failure::bad_input("--as applies to one image: give --tag only once"));
         }
         if selects_tags {
             self.given.refuse(&["artifact"], "with --tag or --all-tags")?;

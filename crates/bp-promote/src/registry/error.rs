@@ -120,7 +120,7 @@ pub enum RegistryError {
     #[error(
         "image {reference} of {repository} is archived and cannot be pulled: {}",
         if *restoring {
-            "it is being restored, which takes up to 20 minutes; rerun afterwards"
+            "it is being restored, which can take 20 minutes; rerun afterwards"
         } else {
             "restore it with UpdateImageStorageClass, or push it again"
         }

@@ -65,6 +65,9 @@ pub struct Copy {
     transfer: TransferArgs,
 }
 
+/// The images of a copy with their destinations.
+type Images<S, D> = Vec<(ImageAt<S>, ImageAt<D>)>;
+
 /// A copy between two locations.
 struct Route<'a> {
     arguments: &'a Copy,
@@ -246,7 +249,7 @@ impl Route<'_> {
         source: S,
         repository: &Repository,
         references: &[Reference],
-    ) -> Result<Vec<(ImageAt<S>, ImageAt<RepositoryClient>)>, Failure> {
+    ) -> Result<Images<S, RepositoryClient>, Failure> {
         let mut images = Vec::new();
         for from in references {
             for (name, to) in self.names(from)? {
@@ -267,7 +270,7 @@ impl Route<'_> {
         source: S,
         layout: &D,
         references: &[Reference],
-    ) -> Result<Vec<(ImageAt<S>, ImageAt<D>)>, Failure> {
+    ) -> Result<Images<S, D>, Failure> {
         let mut images = Vec::new();
         for from in references {
             for (_, to) in self.names(from)? {
@@ -314,7 +317,7 @@ impl Route<'_> {
     async fn plan<S: Source>(
         &self,
         ui: &Ui,
-        images: Vec<(ImageAt<S>, ImageAt<RepositoryClient>)>,
+        images: Images<S, RepositoryClient>,
     ) -> Result<ExitCode, Failure> {
         let mut plan = ui.follow(plan_all(images, self.options())).await?;
         plan.findings = ecr::check(&self.client, &plan).await;
@@ -328,7 +331,7 @@ impl Route<'_> {
     async fn transfer<S: Source, D: Destination>(
         &self,
         ui: &Ui,
-        images: Vec<(ImageAt<S>, ImageAt<D>)>,
+        images: Images<S, D>,
     ) -> Result<ExitCode, Failure> {
         let report = ui.follow(copy_all(images, self.options())).await;
         self.arguments.report(ui, report, |name, digest| match self.destination {
