@@ -120,6 +120,76 @@ async fn plans_and_promotes_the_tags_that_match_a_rule() {
 }
 
 #[tokio::test]
+async fn promotes_under_other_tags_and_applies_plans_exactly() {
+    let stage = Stage::new().await;
+    let environments = stage.world.config.environments();
+    let (dev, staging) = (environments[0].clone(), environments[1].clone());
+    let image = shop("4.0.0").build();
+    let source = stage.world.sandbox.registry(dev.registry().as_str());
+    source.push(&image, "shop/web", "4.0.0");
+    let destination = stage.world.sandbox.registry(staging.registry().as_str());
+
+    let end =
+        stage.run("promote", &["--to", "staging", "--tag", "4.0.0", "--as", "4.0", "--as", "stable"]).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let tags = destination.tags("shop/web");
+    assert_eq!((tags["4.0"].as_str(), tags["stable"].as_str()), (image.digest(), image.digest()));
+    assert!(!tags.contains_key("4.0.0"), "{tags:?}");
+
+    let plan = ["--to", "staging", "--tag", "4.0.0", "--as", "planned", "--plan", "--output", "json"];
+    let apply = ["--to", "staging", "--apply", "plan.json", "--record", "record.jsonl"];
+    let planned = stage.run("promote", &plan).await;
+    assert_eq!(planned.code, 0, "{}", planned.stderr);
+    stage.write("plan.json", &planned.stdout);
+    let end = stage.run("promote", &apply).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert_eq!(destination.tags("shop/web")["planned"], image.digest());
+    let record: PromotionRecord = serde_json::from_str(stage.read("record.jsonl").trim()).unwrap();
+    assert_eq!((record.digest.as_str(), record.reference.as_str()), (image.digest(), "planned"));
+
+    // The source's tag has moved since, and then the destination's.
+    source.push(&shop("4.0.1").build(), "shop/web", "4.0.0");
+    let end = stage.run("promote", &apply).await;
+    assert_eq!(end.code, 8, "{}", end.stderr);
+    assert!(end.stderr.contains("create a new plan"), "{}", end.stderr);
+    let planned = stage.run("promote", &plan).await;
+    stage.write("plan.json", &planned.stdout);
+    destination.push(&shop("4.0.2").build(), "shop/web", "planned");
+    assert_eq!(stage.run("promote", &apply).await.code, 8);
+    assert_eq!(destination.tags("shop/web")["planned"], shop("4.0.2").build().digest());
+
+    // A plan of other repositories.
+    stage.write("plan.json", &planned.stdout.replace("shop/web", "shop/api"));
+    let end = stage.run("promote", &apply).await;
+    assert_eq!(end.code, 5, "{}", end.stderr);
+    assert!(end.stderr.contains("no selected service of staging has these repositories"), "{}", end.stderr);
+    for (arguments, part) in [
+        (&["--to", "staging", "--apply", "plan.json", "--tag", "4.0.0"][..], "--apply"),
+        (&["--to", "staging", "--tag", "4.0.0", "--tag", "1.0.0", "--as", "x"], "--as"),
+        (&["--to", "staging", "--all-tags", "--as", "x"], "--as"),
+    ] {
+        let end = stage.run("promote", arguments).await;
+        assert!(end.code == 2 && end.stderr.contains(part), "{arguments:?}: {}", end.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_archived_image_is_not_waited_for() {
+    let stage = Stage::new().await;
+    let environments = stage.world.config.environments();
+    let source = stage.world.sandbox.registry(environments[0].registry().as_str());
+    let image = shop("5.0.0").build();
+    source.push(&image, "shop/web", "5.0.0");
+    source.archive("shop/web", image.digest());
+    for arguments in [&["--plan"][..], &["--image-timeout", "5m"]] {
+        let arguments = [&["--to", "staging", "--tag", "5.0.0"], arguments].concat();
+        let end = stage.run("promote", &arguments).await;
+        assert_eq!(end.code, 2, "{}", end.stderr);
+        assert!(end.stderr.contains("is archived and cannot be pulled: restore it"), "{}", end.stderr);
+    }
+}
+
+#[tokio::test]
 async fn writes_promotion_records_to_a_file_and_attaches_each_once() {
     let stage = Stage::new().await;
     let sandbox = &stage.world.sandbox;

@@ -60,7 +60,16 @@ impl Registry {
         let rest = rest.strip_prefix("ecr.").or_else(|| rest.strip_prefix("ecr-fips."))?;
         let (region, suffix) = rest.split_once('.')?;
         let known = if is_dual_stack {
-            matches!(suffix, "on.aws" | "on.amazonwebservices.com.cn" | "on.amazonwebservices.eu")
+            matches!(
+                suffix,
+                "on.aws"
+                    | "on.amazonwebservices.com.cn"
+                    | "on.amazonwebservices.eu"
+                    | "on.aws.ic.gov"
+                    | "on.aws.scloud"
+                    | "on.cloud-aws.adc-e.uk"
+                    | "on.aws.hci.ic.gov"
+            )
         } else {
             matches!(
                 suffix,
@@ -553,6 +562,17 @@ mod tests {
             ("111111111111.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", Some(("111111111111", "eu-isoe-west-1"))),
             ("111111111111.dkr-ecr.eu-west-1.on.aws", Some(("111111111111", "eu-west-1"))),
             ("111111111111.dkr-ecr-fips.us-gov-west-1.on.aws", Some(("111111111111", "us-gov-west-1"))),
+            ("111111111111.dkr-ecr.us-iso-west-1.on.aws.ic.gov", Some(("111111111111", "us-iso-west-1"))),
+            ("111111111111.dkr-ecr.us-isob-east-1.on.aws.scloud", Some(("111111111111", "us-isob-east-1"))),
+            (
+                "111111111111.dkr-ecr.eu-isoe-west-1.on.cloud-aws.adc-e.uk",
+                Some(("111111111111", "eu-isoe-west-1")),
+            ),
+            (
+                "111111111111.dkr-ecr.us-isof-south-1.on.aws.hci.ic.gov",
+                Some(("111111111111", "us-isof-south-1")),
+            ),
+            ("111111111111.dkr-ecr.us-iso-west-1.c2s.ic.gov", None),
             (
                 "111111111111.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
                 Some(("111111111111", "cn-north-1")),

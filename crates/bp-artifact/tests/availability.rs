@@ -11,7 +11,8 @@ use aws_sdk_ecr::{
 };
 use bp_artifact::{
     ImageRef,
-    resolve::{Availability, EcrResolver, Resolve, ResolveError, Retention, Storage},
+    error::Classified as _,
+    resolve::{Availability, EcrResolver, Resolve, ResolveError, Retention, Storage, wait_for},
     time::Wait,
 };
 use bp_sandbox::{Effect, Fault, ImageBuilder, Sandbox, registry::RegistryOptions};
@@ -109,8 +110,22 @@ async fn an_archived_image_exists_and_cannot_be_pulled() {
     let found = setup.previewing(10).availability(&setup.old).await.unwrap();
     assert_eq!(found, Availability::new(Storage::Archived, Retention::NotChecked));
     assert_eq!(setup.calls("ecr:StartLifecyclePolicyPreview"), 0, "it cannot be pulled anyway");
-    let error = setup.resolver().resolve(&setup.old).await.unwrap_err();
-    assert!(error.is_not_found(), "{error}");
+    let resolver = setup.resolver();
+    for (attempt, error) in [
+        (1, resolver.resolve(&setup.old).await.map(drop)),
+        (2, resolver.confirm(&setup.old.clone().try_into().unwrap()).await),
+    ] {
+        let error = error.unwrap_err();
+        assert!(matches!(&error, ResolveError::Archived { restoring: false, .. }), "{attempt}: {error}");
+        assert!(!error.is_not_found() && !error.is_retryable());
+        assert!(error.to_string().contains("restore it with UpdateImageStorageClass"), "{error}");
+    }
+    // Waiting for it ends at once.
+    let start = tokio::time::Instant::now();
+    let wait = Wait::new(Duration::from_secs(300), Duration::from_secs(2)).unwrap();
+    let error = wait_for(&setup.resolver(), &setup.old, wait).await.unwrap_err();
+    assert!(matches!(error, ResolveError::Archived { .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(1));
 
     let call = setup.client.update_image_storage_class().repository_name("shop/web").image_id(id);
     call.target_storage_class(TargetStorageClass::Standard).send().await.unwrap();

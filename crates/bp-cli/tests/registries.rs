@@ -262,3 +262,134 @@ async fn logins_are_checked_before_they_are_stored() {
         assert_eq!(end.stdout.trim_end(), stage.image.digest(), "{end:?}");
     }
 }
+
+#[tokio::test]
+async fn copies_under_several_names() {
+    let stage = Stage::new().await;
+    let digest = stage.image.digest().to_owned();
+    let end = stage
+        .run(&[
+            "copy",
+            IMAGE,
+            "dst.example.com/shop/web",
+            "--as",
+            "1.4",
+            "--as",
+            "1",
+            "--as",
+            "mirror/web:1.4",
+        ])
+        .await;
+    assert_eq!(end.code, 0, "{end:?}");
+    let named =
+        |tags: &[&str]| tags.iter().map(|tag| ((*tag).to_owned(), digest.clone())).collect::<Vec<_>>();
+    // The tag of the source is not used.
+    assert_eq!(stage.tags(DESTINATION, "shop/web"), named(&["1", "1.4"]));
+    assert_eq!(stage.tags(DESTINATION, "mirror/web"), named(&["1.4"]));
+    for repository in ["shop/web", "mirror/web"] {
+        let line = format!("dst.example.com/{repository}@{digest}");
+        assert_eq!(end.stdout.lines().filter(|printed| *printed == line).count(), 1, "{end:?}");
+    }
+    // In addition to the tag of DST, and in a layout.
+    let end = stage.run(&["copy", IMAGE, "dst.example.com/shop/api:2", "--as", "stable"]).await;
+    assert_eq!((end.code, stage.tags(DESTINATION, "shop/api")), (0, named(&["2", "stable"])), "{end:?}");
+    let end = stage.run(&["copy", IMAGE, "oci:named", "--as", "b", "--as", "a"]).await;
+    assert_eq!(end.code, 0, "{end:?}");
+    assert_eq!(stage.run(&["ls", "oci:named"]).await.stdout, "a\nb\n");
+    for (arguments, part) in [
+        (&["copy", IMAGE, "oci:x", "--as", "shop/web:1"][..], "--as NAME:TAG requires a registry"),
+        (&["copy", "--all-tags", "src.example.com/shop/web", "dst.example.com/x", "--as", "1"], "--as"),
+        (&["copy", IMAGE, "dst.example.com/x", "--as", "not a tag"], "--as"),
+        (&["copy", IMAGE, "dst.example.com/x", "--as", "Upper/Case:1"], "lower case"),
+    ] {
+        let end = stage.run(arguments).await;
+        assert!(end.code == 2 && end.stderr.contains(part), "{arguments:?}: {end:?}");
+    }
+}
+
+impl Stage {
+    /// Writes the plan of a copy to a file.
+    async fn plan(&self, file: &str, arguments: &[&str]) -> Value {
+        let end = self.run(&[&["copy", "--plan", "--output", "json"], arguments].concat()).await;
+        assert_eq!(end.code, 0, "{end:?}");
+        std::fs::write(self.path(file), &end.stdout).expect("it is written");
+        let line = end.stdout.lines().last().expect("a result");
+        serde_json::from_str::<Value>(line).expect("it is JSON")["data"].take()
+    }
+}
+
+#[tokio::test]
+async fn applies_a_plan_exactly_or_refuses_it() {
+    let stage = Stage::new().await;
+    let digest = stage.image.digest().to_owned();
+    let other = ImageBuilder::new().layer([("app", "other")]).build();
+    let apply = async |file: &str| stage.run(&["copy", "--apply", file]).await;
+
+    stage.plan("one.json", &[IMAGE, "dst.example.com/shop/one:1", "--as", "2"]).await;
+    for _ in 0..2 {
+        let end = apply("one.json").await;
+        assert_eq!(end.code, 0, "{end:?}");
+        assert!(end.stdout.contains(&format!("dst.example.com/shop/one@{digest}")), "{end:?}");
+    }
+    let tags = stage.tags(DESTINATION, "shop/one");
+    assert_eq!(tags, [("1".to_owned(), digest.clone()), ("2".to_owned(), digest.clone())]);
+
+    // Selected platforms, and a layout as source.
+    let plan =
+        stage.plan("arm.json", &["--platform", "linux/arm64", IMAGE, "dst.example.com/shop/arm:1"]).await;
+    let end = apply("arm.json").await;
+    assert_eq!(end.code, 0, "{end:?}");
+    assert_eq!(stage.tags(DESTINATION, "shop/arm")[0].1, plan["images"][0]["digest"]);
+    assert_eq!(stage.run(&["copy", IMAGE, "oci:web"]).await.code, 0);
+    stage.plan("layout.json", &["oci:web", "dst.example.com/shop/layout:1"]).await;
+    let end = apply("layout.json").await;
+    assert_eq!((end.code, &stage.tags(DESTINATION, "shop/layout")[0].1), (0, &digest), "{end:?}");
+
+    // The destination's tag has moved since.
+    stage.plan("moved.json", &[IMAGE, "dst.example.com/shop/moved:1"]).await;
+    stage.sandbox.registry(DESTINATION).push(&other, "shop/moved", "1");
+    let end = apply("moved.json").await;
+    assert_eq!(end.code, 8, "{end:?}");
+    assert!(end.stderr.contains("create a new plan"), "{end:?}");
+    assert_eq!(stage.tags(DESTINATION, "shop/moved")[0].1, other.digest());
+
+    // The source's tag has moved since, or was deleted.
+    stage.plan("stale.json", &[IMAGE, "dst.example.com/shop/stale:1"]).await;
+    stage.sandbox.registry(SOURCE).push(&other, "shop/web", "1.4.2");
+    let end = apply("stale.json").await;
+    assert_eq!(end.code, 8, "{end:?}");
+    assert!(end.stderr.contains("1.4.2 of src.example.com/shop/web now points to"), "{end:?}");
+    assert!(stage.tags(DESTINATION, "shop/stale").is_empty());
+
+    std::fs::write(stage.path("nonsense.json"), "{}").expect("it is written");
+    for (arguments, part) in [
+        (&["copy", "--apply", "absent.json"][..], "absent.json"),
+        (&["copy", "--apply", "nonsense.json"], "contains 0 plans"),
+        (&["copy", "--apply", "one.json", IMAGE, "dst.example.com/x:1"], "--apply"),
+        (&["copy", "--apply", "one.json", "--no-referrers"], "--no-referrers has no effect with --apply"),
+        (&["copy", IMAGE], "DST"),
+    ] {
+        let end = stage.run(arguments).await;
+        assert!(end.code == 2 && end.stderr.contains(part), "{arguments:?}: {end:?}");
+    }
+}
+
+#[tokio::test]
+async fn verbose_logs_operations_and_requests() {
+    let stage = Stage::new().await;
+    let image = "secure.example.com/shop/web:1.4.2";
+    let to = "dst.example.com/shop/web";
+    for (flags, has_operations, has_requests) in [
+        (&[][..], false, false),
+        (&["-v"], true, false),
+        (&["-vv"], true, true),
+        (&["--verbose"], true, false),
+    ] {
+        let login = ["--creds", "secure.example.com=ci:s3cret"];
+        let end = stage.run(&[&["copy", image, to], flags, &login].concat()).await;
+        assert_eq!(end.code, 0, "{end:?}");
+        assert_eq!(end.stderr.contains("copy_image"), has_operations, "{flags:?}: {end:?}");
+        assert_eq!(end.stderr.contains("registry_request"), has_requests, "{flags:?}: {end:?}");
+        assert!(!end.stderr.contains("s3cret"), "{end:?}");
+    }
+}

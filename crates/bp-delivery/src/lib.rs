@@ -50,6 +50,8 @@ mod image;
 mod location;
 #[cfg(feature = "cli")]
 pub mod multicall;
+#[cfg(feature = "cli")]
+mod plan_file;
 #[cfg(feature = "render")]
 mod printer;
 #[cfg(feature = "cli")]
@@ -58,6 +60,8 @@ pub mod promotion;
 mod registries;
 #[cfg(feature = "render")]
 pub mod render;
+#[cfg(feature = "cli")]
+mod replication;
 pub mod secrets;
 mod session;
 #[cfg(feature = "cli")]

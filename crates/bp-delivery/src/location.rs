@@ -2,7 +2,11 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use bp_artifact::{Digest, ImageRef, Repository, error::ParseError, text::truncate};
+use bp_artifact::{
+    Digest, ImageRef, Repository,
+    error::{Classified, ErrorClass, ParseError},
+    text::truncate,
+};
 use bp_promote::{OciLayout, content::Reference, layout::LayoutError};
 
 /// The place of an image or, without a tag and digest, of all images in a repository or layout.
@@ -87,6 +91,17 @@ impl Location {
         }
     }
 
+    /// The same repository or layout, without an image.
+    pub(crate) fn without_image(&self) -> Self {
+        match self {
+            Location::Registry { repository, .. } => {
+                Location::Registry { repository: repository.clone(), reference: None }
+            }
+            Location::Layout { path, .. } => Location::Layout { path: path.clone(), image: None },
+            Location::Archive { path, .. } => Location::Archive { path: path.clone(), image: None },
+        }
+    }
+
     /// The image with this digest in the same repository or layout.
     pub(crate) fn at(&self, digest: Digest) -> Self {
         match self {
@@ -119,6 +134,12 @@ pub struct LocationError {
     /// The text, truncated.
     input: String,
     reason: String,
+}
+
+impl Classified for LocationError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::BadInput
+    }
 }
 
 impl FromStr for Location {

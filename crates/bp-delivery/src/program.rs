@@ -89,7 +89,10 @@ pub(crate) fn run_with<V: Verb>(matches: &ArgMatches) -> process::ExitCode {
     };
     let ui = Ui::new(output.output);
     let printer = ui.printer().clone();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = match output.filter() {
+        Some(filter) => EnvFilter::new(filter),
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")),
+    };
     let log = tracing_subscriber::fmt::layer()
         .with_writer(move || printer.clone())
         .with_ansi(false)

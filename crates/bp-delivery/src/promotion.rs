@@ -9,14 +9,15 @@ use std::{
 use bp_artifact::{
     ImageRef, Operation, Repository, ResolvedImage, Tag,
     config::EnvironmentConfig,
+    deploy::preflight::Finding,
     document::{check_writable, write_atomically},
     select::TagSelector,
     time::TimeSource,
 };
 use bp_promote::{
     CopyError, CopyOptions, PromotionRecord, RegistryClient,
-    copy::{CopyEvent, ImageReport, RunPlan, RunReport, plan_all},
-    copy_all,
+    copy::{CopyEvent, ImageReport, RunPlan, RunReport, apply_all, plan_all},
+    copy_all, ecr,
     registry::{EcrClients, RegistryClientBuilder, RepositoryClient},
     store::ImageAt,
 };
@@ -52,7 +53,7 @@ impl Default for PromotionOptions {
 }
 
 /// The source and the destination of an image.
-type Pair = (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>);
+pub type Pair = (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>);
 
 /// The source and destination repository of an image.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +134,22 @@ impl Promotion {
         Ok(tags.into_iter().map(|tag| (from.at(tag.clone()), to.at(tag))).collect())
     }
 
+    /// The registry client.
+    pub fn client(&self) -> &RegistryClient {
+        &self.client
+    }
+
+    /// What Amazon ECR's API says about a plan: see [`ecr::check`].
+    ///
+    /// # Permissions
+    /// Those of [`ecr::check`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn check(&self, plan: &RunPlan) -> Vec<Finding> {
+        ecr::check(&self.client, plan).await
+    }
+
     /// Plans the copy without changing anything.
     pub fn plan(&self, images: Vec<Pair>) -> Operation<CopyEvent, Result<RunPlan, CopyError>> {
         plan_all(images, self.options.copy.clone())
@@ -148,6 +165,12 @@ impl Promotion {
             check_writable(path)?;
         }
         Ok(())
+    }
+
+    /// Applies a plan: copies its images, which are `images` in the same order.
+    pub fn apply(&self, plan: &RunPlan, images: Vec<Pair>) -> Operation<CopyEvent, RunReport> {
+        let options = self.options.copy.clone().without_referrers();
+        tracing::info_span!("promote", images = images.len()).in_scope(|| apply_all(plan, images, options))
     }
 
     /// Copies the images.

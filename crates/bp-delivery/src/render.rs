@@ -17,7 +17,7 @@ use bp_artifact::{
     text,
 };
 use bp_eks::traffic::{SlotState, Traffic};
-use bp_promote::copy::{CopyEvent, Transfer};
+use bp_promote::copy::{CopyEvent, RunPlan, Transfer};
 use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -252,6 +252,13 @@ impl Ui {
     pub fn checked(&self, found: &Preflight) -> ExitCode {
         self.result(found, &json!({ "ready": found.is_ready(), "preflight": found }));
         found.into()
+    }
+
+    /// Prints the plan of a copy, and returns the exit code: whether the copy would fail.
+    pub fn planned(&self, plan: &RunPlan) -> ExitCode {
+        self.results(plan.to_string().lines(), plan);
+        let fails = plan.findings.iter().any(|finding| finding.state.is_fatal());
+        if fails { ExitCode::Refused } else { ExitCode::Done }
     }
 
     /// Prints which slot receives the traffic of a Service.

@@ -49,7 +49,7 @@
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `ecr` | Amazon ECR's API through injected `aws_sdk_ecr::Client`s: logins, layer checks, uploads in parts |
+//! | `ecr` | Amazon ECR's API through injected `aws_sdk_ecr::Client`s: logins, layer checks, uploads in parts, archived images, and the module `ecr`: checks of a plan, replication |
 //!
 //! # Permissions
 //! Pull from the source, pull and push at the destination; see [`copy()`] for the Amazon ECR actions.
@@ -57,6 +57,9 @@
 
 pub mod content;
 pub mod copy;
+#[cfg(feature = "ecr")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ecr")))]
+pub mod ecr;
 mod journal;
 pub mod layout;
 mod record;

@@ -227,6 +227,12 @@ pub trait Source: Send + Sync + 'static {
     /// Reads and verifies a manifest or index.
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>>;
 
+    /// Why an image that was not found cannot be read although the source has it, such as an archived one. By default
+    /// there is no such reason.
+    fn explain_missing<'a>(&'a self, _: &'a Reference) -> BoxFuture<'a, Option<StoreError>> {
+        Box::pin(async { None })
+    }
+
     /// Reads and verifies a blob.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>>;
 

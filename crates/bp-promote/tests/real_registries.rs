@@ -611,3 +611,84 @@ async fn a_quota_is_not_an_immutable_tag() {
     assert!(matches!(&error, CopyError::Destination { .. }), "{error:?}");
     assert_eq!(world.copy().await.unwrap().outcome, CopyOutcome::Copied);
 }
+
+#[tokio::test(start_paused = true)]
+async fn hashes_the_manifest_if_its_digest_is_not_reported() {
+    let world = World::plain();
+    let (old, image) = (single(), multi());
+    world.push(&image);
+    world.sandbox.registry(DST).push(&old, "shop/web", "v1");
+    let manifest = &old.manifests()[0];
+    let headers = vec![("content-type".into(), manifest.0.clone())];
+    let body = String::from_utf8(manifest.1.to_vec()).unwrap();
+    // HEAD without the digest, and GET of the same manifest.
+    let head = Effect::Answer { status: 200, headers: headers.clone(), body: String::new() };
+    world.sandbox.faults().inject(Fault::new(head).at(DST).on("HEAD manifest"));
+    world
+        .sandbox
+        .faults()
+        .inject(Fault::new(Effect::Answer { status: 200, headers, body }).at(DST).on("GET manifest"));
+    let report = world.copy().await.unwrap();
+    assert_eq!(report.previous.unwrap().as_str(), old.digest());
+    world.assert_copied(&image);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_answered_by_a_cache_is_refused() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let (media_type, bytes) = image.manifests().last().unwrap();
+    let aged = Effect::Answer {
+        status: 200,
+        headers: vec![("content-type".into(), media_type.clone()), ("age".into(), "12".into())],
+        body: String::from_utf8(bytes.to_vec()).unwrap(),
+    };
+    world.sandbox.faults().inject(Fault::new(aged.clone()).at(SRC).on("GET manifest"));
+    let error = world.copy().await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert!(bp_artifact::error::chain(&error).contains("12 s old"), "{error:?}");
+    // A digest cannot be outdated.
+    world.sandbox.faults().inject(Fault::new(aged).at(SRC).on("GET manifest"));
+    let [from, to] = [format!("{SRC}/shop/web@{}", image.digest()), format!("{DST}/shop/web:v1")];
+    world.copy_as(&from, &to).await.unwrap();
+    world.assert_copied(&image);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compressed_manifest_is_an_error_without_many_retries() {
+    let world = World::plain();
+    world.push(&multi());
+    let body = "\u{1f}\u{8b}\u{8}".to_owned();
+    let headers = vec![("content-encoding".into(), "gzip".into()), ("content-type".into(), INDEX.into())];
+    always(&world, Effect::Answer { status: 200, headers, body }, SRC, "GET manifest");
+    let start = Instant::now();
+    world.copy().await.unwrap_err();
+    assert!(world.sandbox.ledger().count_of("GET manifest") <= 3);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_resolved_although_head_does_not_find_the_tag() {
+    // A registry that rejects the push of an unchanged immutable tag, and answers HEAD with 404.
+    for is_same in [true, false] {
+        let world = World::plain();
+        let image = multi();
+        world.push(&image);
+        let existing = if is_same { image.clone() } else { single() };
+        world.sandbox.registry(DST).push(&existing, "shop/web", "v1");
+        always(&world, answer(404, ""), DST, "HEAD manifest");
+        let body = json!({ "errors": [{ "code": "TAG_INVALID", "message": "the tag v1 is immutable" }] })
+            .to_string();
+        // The last push is that of the tag.
+        world.sandbox.faults().inject(Fault::new(answer(400, &body)).at(DST).on("PUT manifest").after(2));
+        let copied = world.copy().await;
+        assert_eq!(copied.is_ok(), is_same, "{copied:?}");
+        if let Err(error) = copied {
+            assert!(
+                matches!(&error, CopyError::TagTaken { found, .. } if found.as_str() == existing.digest()),
+                "{error:?}"
+            );
+        }
+    }
+}

@@ -245,6 +245,36 @@ async fn immutable_tags_cannot_be_overwritten() {
     assert_eq!(push("v1", &new).await.status(), 201);
 }
 
+#[tokio::test]
+async fn a_push_by_digest_sets_the_tags_of_its_query() {
+    let sandbox = sandbox(
+        RegistryOptions::default()
+            .mutability(TagMutability::ImmutableWithExclusion(vec!["dev-*".to_owned()])),
+    );
+    let (one, two) = (image(), ImageBuilder::new().layer([("app/server", "another program")]).build());
+    let registry = sandbox.registry(HOST);
+    let push = async |image: &Image, query: &str| {
+        for blob in image.blobs() {
+            registry.put_blob("shop/web", blob.clone());
+        }
+        let (media_type, bytes) = &image.manifests()[0];
+        let line = format!("PUT /v2/shop/web/manifests/{}{query}", image.digest());
+        send(&sandbox, &line, &[("content-type", media_type)], bytes.clone()).await
+    };
+    let response = push(&one, "?tag=v1&tag=dev-1").await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let set: Vec<_> = response.headers().get_all("oci-tag").iter().collect();
+    assert_eq!(set, ["v1", "dev-1"]);
+    for tag in ["v1", "dev-1"] {
+        assert_eq!(registry.tags("shop/web")[tag], one.digest());
+    }
+    assert_eq!(push(&two, "?tag=dev-1&tag=v1").await.status(), StatusCode::PRECONDITION_FAILED);
+    assert_eq!(registry.tags("shop/web")["dev-1"], one.digest(), "all or none");
+    assert_eq!(push(&two, "?tag=dev-1").await.status(), StatusCode::CREATED);
+    assert_eq!(registry.tags("shop/web")["dev-1"], two.digest());
+    assert_eq!(code(&push(&two, "?tag=not%20a%20tag").await), "TAG_INVALID");
+}
+
 #[tokio::test(start_paused = true)]
 async fn tokens_are_bound_to_scope_and_time() {
     let lifetime = Duration::from_secs(60);

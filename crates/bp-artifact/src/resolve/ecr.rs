@@ -6,7 +6,10 @@ mod failure;
 mod image_id;
 mod lifecycle;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use aws_sdk_ecr::{
     Client,
@@ -26,6 +29,7 @@ use crate::{
     image::ResolvedImage,
     media_type,
     reference::{DigestRef, ImageRef, Repository},
+    sync::lock,
     time::Wait,
 };
 
@@ -53,19 +57,27 @@ use crate::{
 ///
 /// # Permissions
 /// `ecr:BatchGetImage` on the repository; for tags `ecr:DescribePullThroughCacheRules` on `*`. For
-/// [`availability`](Resolve::availability) `ecr:DescribeImages`; with [`lifecycle_preview`](Self::lifecycle_preview)
+/// [`availability`](Resolve::availability), and to recognise that a missing image is archived, `ecr:DescribeImages`; with [`lifecycle_preview`](Self::lifecycle_preview)
 /// `ecr:StartLifecyclePolicyPreview`, `ecr:GetLifecyclePolicyPreview` and `ecr:GetLifecyclePolicy`.
 #[derive(Debug, Clone)]
 pub struct EcrResolver {
     client: Client,
     caches: Option<Arc<Caches>>,
     preview: Option<Wait>,
+    /// The images that were not found and were looked up in the archive, and what was found there.
+    archive: Arc<Mutex<BTreeMap<String, Option<Archived>>>>,
+}
+
+/// The state of an archived image.
+#[derive(Debug, Clone, Copy)]
+struct Archived {
+    restoring: bool,
 }
 
 impl EcrResolver {
     /// Creates a resolver that uses `client`.
     pub fn new(client: Client) -> Self {
-        EcrResolver { client, caches: Some(Arc::default()), preview: None }
+        EcrResolver { client, caches: Some(Arc::default()), preview: None, archive: Arc::default() }
     }
 
     /// Lets [`availability`](Resolve::availability) evaluate the repository's lifecycle policy, by a preview. ECR
@@ -101,7 +113,7 @@ impl EcrResolver {
     #[tracing::instrument(name = "resolve", skip_all, fields(%image))]
     async fn resolve_once(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
         let account = self.account(image.repository())?;
-        let answer = self.get(image, account).await?;
+        let answer = self.get_active(image, account).await?;
         let reported = answer.image_id().and_then(ImageIdentifier::image_digest).unwrap_or_default();
         let manifest = answer.image_manifest().unwrap_or_default();
         let found = verify(image, reported, answer.image_manifest_media_type(), manifest)
@@ -109,6 +121,33 @@ impl EcrResolver {
         match (&self.caches, image.digest()) {
             (Some(caches), None) => caches.check(&self.client, account, image).await.map(|()| found),
             _ => Ok(found),
+        }
+    }
+
+    /// As [`get`](Self::get). An image that is not found is looked up in the archive, once: somebody may be waiting for
+    /// it to be pushed.
+    async fn get_active(&self, image: &ImageRef, account: &str) -> Result<Image, ResolveError> {
+        let error = match self.get(image, account).await {
+            Err(error @ ResolveError::ImageNotFound { .. }) => error,
+            other => return other,
+        };
+        let known = lock(&self.archive).get(&image.to_string()).copied();
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let described = availability::describe(&self.client, account, image).await;
+                let found = match described.map(|detail| availability::storage(&detail)) {
+                    Ok(Storage::Archived) => Some(Archived { restoring: false }),
+                    Ok(Storage::Activating) => Some(Archived { restoring: true }),
+                    Ok(Storage::Active | Storage::Unknown { .. }) | Err(_) => None,
+                };
+                lock(&self.archive).insert(image.to_string(), found);
+                found
+            }
+        };
+        match found {
+            Some(Archived { restoring }) => Err(ResolveError::Archived { image: image.clone(), restoring }),
+            None => Err(error),
         }
     }
 
@@ -149,7 +188,7 @@ impl Resolve for EcrResolver {
     fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
         Box::pin(async move {
             let account = self.account(image.repository())?;
-            self.get(&image.clone().into(), account).await.map(drop)
+            self.get_active(&image.clone().into(), account).await.map(drop)
         })
     }
 

@@ -30,6 +30,14 @@ pub enum ResolveError {
         /// The ID of the request.
         request_id: Option<String>,
     },
+    /// The registry has the image in its archive: it cannot be pulled until it is restored.
+    #[error("the image {image} is archived and cannot be pulled: {}", ToDo(*restoring))]
+    Archived {
+        /// The image.
+        image: ImageRef,
+        /// Whether it is being restored.
+        restoring: bool,
+    },
     /// The image did not appear in time.
     #[error(
         "image {image} not found after {} ({attempts} {}); check that it was pushed",
@@ -122,8 +130,10 @@ impl Classified for ResolveError {
         match self {
             ResolveError::RepositoryNotFound { .. }
             | ResolveError::ImageNotFound { .. }
+            | ResolveError::Archived { restoring: false, .. }
             | ResolveError::WrongRegistry { .. } => ErrorClass::BadInput,
             ResolveError::NotInTime { .. }
+            | ResolveError::Archived { restoring: true, .. }
             | ResolveError::AccessDenied { .. }
             | ResolveError::NoCredentials { .. }
             | ResolveError::Unavailable { .. } => ErrorClass::Unavailable,
@@ -133,7 +143,20 @@ impl Classified for ResolveError {
     }
 
     fn is_retryable(&self) -> bool {
-        matches!(self, ResolveError::Unavailable { .. })
+        matches!(self, ResolveError::Unavailable { .. } | ResolveError::Archived { restoring: true, .. })
+    }
+}
+
+/// What to do about an archived image, and whether it is being restored.
+struct ToDo(bool);
+
+impl fmt::Display for ToDo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 {
+            "it is being restored, which can take 20 minutes; rerun afterwards"
+        } else {
+            "restore it with UpdateImageStorageClass, or push it again"
+        })
     }
 }
 

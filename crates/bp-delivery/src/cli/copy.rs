@@ -1,8 +1,8 @@
 //! Arguments for copying images.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU16, path::PathBuf, str::FromStr, time::Duration};
 
-use bp_artifact::time::parse_duration;
+use bp_artifact::{Repository, Tag, error::ParseError, time::parse_duration};
 use bp_promote::{CopyOptions, Journal};
 use clap::Args;
 
@@ -74,6 +74,61 @@ impl TransferArgs {
     }
 }
 
+/// Another name of an image at the destination: `TAG`, or `NAME:TAG` for another repository of the same registry.
+#[derive(Debug, Clone)]
+pub struct OtherName {
+    path: Option<String>,
+    /// The tag.
+    pub tag: Tag,
+}
+
+impl OtherName {
+    /// The repository, for a destination that is `repository`.
+    ///
+    /// # Errors
+    /// When the name is not that of a repository.
+    pub fn repository(&self, repository: &Repository) -> Result<Repository, ParseError> {
+        match &self.path {
+            None => Ok(repository.clone()),
+            Some(path) => format!("{}/{path}", repository.registry()).parse(),
+        }
+    }
+
+    /// Whether it contains a repository.
+    pub fn has_repository(&self) -> bool {
+        self.path.is_some()
+    }
+}
+
+impl FromStr for OtherName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (path, tag) = match text.rsplit_once(':') {
+            Some((path, tag)) => (Some(path.to_owned()), tag),
+            None => (None, text),
+        };
+        Ok(OtherName { path, tag: tag.parse()? })
+    }
+}
+
+/// The number of concurrent transfers.
+#[derive(Debug, Clone, Default, Args)]
+pub struct JobsArgs {
+    /// How many blobs are transferred at a time; defaults to limits.transfers of bp.toml, or 32
+    #[arg(long, value_name = "COUNT")]
+    pub jobs: Option<NonZeroU16>,
+}
+
+/// Replication of Amazon ECR.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ReplicationArgs {
+    /// Wait for the replication of Amazon ECR, if a rule of the source registry copies the images to the same
+    /// destination, and copy only what it has not copied within this time: 90s, 15m, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub await_replication: Option<Duration>,
+}
+
 /// The options of a promotion.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CopyArgs {
@@ -91,9 +146,16 @@ pub struct CopyArgs {
     /// How long the whole promotion may take: 90s, 15m, 1h30m; by default there is no limit
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    jobs: JobsArgs,
 }
 
 impl CopyArgs {
+    /// How many blobs are transferred at a time, if given.
+    pub fn jobs(&self) -> Option<usize> {
+        self.jobs.jobs.map(|jobs| jobs.get().into())
+    }
+
     /// How long the promotion may take.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
@@ -115,5 +177,29 @@ impl CopyArgs {
             options.copy = options.copy.confirm_absence();
         }
         Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_name_is_a_tag_with_or_without_a_repository() {
+        let repository: Repository = "r.example.com:5000/shop/web".parse().unwrap();
+        for (text, expected) in [
+            ("stable", Some("r.example.com:5000/shop/web:stable")),
+            ("api:1.4", Some("r.example.com:5000/api:1.4")),
+            ("team/api:1.4", Some("r.example.com:5000/team/api:1.4")),
+            ("Api:1", None),
+            (":1", None),
+            ("a b", None),
+            ("", None),
+            ("web@sha256:ab", None),
+        ] {
+            let name = text.parse::<OtherName>();
+            let found = name.and_then(|name| Ok(name.repository(&repository)?.tagged(name.tag.clone())));
+            assert_eq!(found.ok().map(|image| image.to_string()).as_deref(), expected, "{text}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource
 pub(crate) use self::end::{End, conclude, worst};
 pub use self::{
     config::{ConfigArgs, FileArgs},
-    copy::{CopyArgs, TransferArgs},
+    copy::{CopyArgs, JobsArgs, OtherName, ReplicationArgs, TransferArgs},
     delivery::{
         DeliveryArgs, EnvironmentArgs, ImageArgs, RollbackArgs, ServiceArg, ServicesArgs, SlotArgs,
         TakeOverArgs,
@@ -26,12 +26,26 @@ pub use self::{
 };
 use crate::{Failure, Output};
 
-/// The output format.
+/// The output format, and what is logged.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// Output format: progress bars or lines on standard error, or JSON lines on standard output
     #[arg(long, value_enum, default_value_t, env = "BP_OUTPUT", global = true)]
     pub output: Output,
+    /// Log operations to standard error, twice (-vv) also requests and retries; RUST_LOG selects more precisely
+    #[arg(long, short, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+impl OutputArgs {
+    /// The filter of log lines that `--verbose` asks for.
+    pub(crate) fn filter(&self) -> Option<&'static str> {
+        match self.verbose {
+            0 => None,
+            1 => Some("error,bp_=info"),
+            _ => Some("error,bp_=debug"),
+        }
+    }
 }
 
 /// The deployment timeout.

@@ -2,15 +2,20 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector};
+use bp_artifact::{
+    Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector, text::single_line,
+};
+use bp_promote::copy::RunPlan;
 use tokio::time::Instant;
 
 use crate::{
     Failure, Session, Ui,
-    cli::{self, CopyArgs},
+    cli::{self, CopyArgs, ReplicationArgs},
     image_wait,
+    plan_file::{self, check_unmoved},
     program::Verb,
-    promotion::{Promotion, Route},
+    promotion::{Pair, Promotion, Route},
+    replication::await_replication,
     wait_for_image,
 };
 
@@ -31,9 +36,18 @@ pub struct Promote {
     /// Promote all tags of the source environment, or those that match a rule: semver:^1.2, glob:release-*
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "glob:*")]
     all_tags: Option<TagSelector>,
+    /// Tag of the image at the destination, instead of its own; repeatable
+    #[arg(long = "as", value_name = "TAG", conflicts_with = "all_tags")]
+    names: Vec<Tag>,
     /// Plan only: show the planned changes; changes nothing
     #[arg(long)]
     plan: bool,
+    /// Apply a plan that --plan --output json has printed, exactly; refused if a tag of the source or of the destination
+    /// has moved since
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "all_tags", "names", "plan"])]
+    apply: Option<PathBuf>,
+    #[command(flatten)]
+    replication: ReplicationArgs,
     #[command(flatten)]
     services: cli::ServicesArgs,
     #[command(flatten)]
@@ -54,7 +68,15 @@ impl Verb for Promote {
         let (start, timeout) = (Instant::now(), self.copy.timeout());
         let selects_tags = !self.tags.is_empty() || self.all_tags.is_some();
         if self.plan {
-            self.given.refuse(&["image-timeout"], "with --plan")?;
+            self.given.refuse(&["image-timeout", "await-replication"], "with --plan")?;
+        }
+        if self.apply.is_some() {
+            let flags =
+                ["artifact", "image-timeout", "await-replication", "no-referrers", "nondistributable-layers"];
+            self.given.refuse(&flags, "with --apply, which copies what was planned")?;
+        }
+        if self.tags.len() > 1 && !self.names.is_empty() {
+            return Err(Failure::bad_input("--as applies to one image: give --tag only once"));
         }
         if selects_tags {
             self.given.refuse(&["artifact"], "with --tag or --all-tags")?;
@@ -67,13 +89,19 @@ impl Verb for Promote {
                 Failure::bad_input(format!("{} is the first environment of bp.toml: add --from", to.name))
             })?,
         };
-        let artifact = if selects_tags { None } else { Some(Artifact::read(&self.artifact)?) };
+        let plan = self.apply.as_deref().map(plan_file::read).transpose()?;
+        let artifact = match (selects_tags, &plan) {
+            (false, None) => Some(Artifact::read(&self.artifact)?),
+            (true, _) | (_, Some(_)) => None,
+        };
         let services = to.choose(&self.services.services, self.services.all)?;
         let session = Session::from_env()?;
         let (reads, writes) = (session.open(from).await?, session.open(to).await?);
         let mut options = self.copy.options()?;
-        if let Some(transfers) = services.iter().filter_map(|service| service.limits.transfers).min() {
-            options.copy = options.copy.concurrency(transfers.get() as usize);
+        let transfers = services.iter().filter_map(|service| service.limits.transfers).min();
+        let transfers = self.copy.jobs().or(transfers.map(|transfers| transfers.get() as usize));
+        if let Some(transfers) = transfers {
+            options.copy = options.copy.concurrency(transfers);
         }
         let promotion = Promotion::new((from, &reads), (to, &writes), options, session.endpoints())?;
 
@@ -88,19 +116,31 @@ impl Verb for Promote {
         };
         let select = async {
             let (mut images, mut routes) = (Vec::new(), Vec::new());
+            let mut all = Vec::new();
             for service in services {
                 let source = from.service(service.name.as_ref())?;
-                let route = Route { from: &source.repository, to: &service.repository };
+                all.push((service, source, Route { from: &source.repository, to: &service.repository }));
+            }
+            if let Some(plan) = &plan {
+                let known: Vec<Route<'_>> = all.iter().map(|(_, _, route)| *route).collect();
+                return self.planned(plan, &promotion, &known).await;
+            }
+            for (service, source, route) in all {
                 match &artifact {
                     Some(artifact) => {
                         let image = artifact.image_of(source)?;
-                        images.push(promotion.image(route, &find(&image, service).await?, image.tag()));
+                        let found = find(&image, service).await?;
+                        if self.names.is_empty() {
+                            images.push(promotion.image(route, &found, image.tag()));
+                        }
+                        images.extend(self.names.iter().map(|tag| promotion.image(route, &found, Some(tag))));
                     }
                     None => {
                         for tag in &self.tags {
                             find(&route.from.tagged(tag.clone()), service).await?;
                         }
-                        images.extend(promotion.tags(route, &self.tags, self.all_tags.as_ref()).await?);
+                        let tags = promotion.tags(route, &self.tags, self.all_tags.as_ref()).await?;
+                        images.extend(tags.into_iter().flat_map(|image| self.named(image)));
                     }
                 }
                 routes.resize(images.len(), route);
@@ -114,17 +154,24 @@ impl Verb for Promote {
                 Err(Failure::unavailable(format!("the images were not found within {seconds} s (--timeout)")))
             })?,
         };
+        if let Some(time) = self.replication.await_replication {
+            let left = timeout.map_or(time, |timeout| timeout.saturating_sub(start.elapsed()).min(time));
+            await_replication(promotion.client(), &images, left, &ui).await?;
+        }
         let promotion = match timeout {
             None => promotion,
             Some(timeout) => promotion.timeout(timeout.saturating_sub(start.elapsed())),
         };
         if self.plan {
-            let plan = ui.follow(promotion.plan(images)).await?;
-            ui.results(plan.to_string().lines(), &plan);
-            return Ok(ExitCode::Done);
+            let mut plan = ui.follow(promotion.plan(images)).await?;
+            plan.findings = promotion.check(&plan).await;
+            return Ok(ui.planned(&plan));
         }
         promotion.check_record_file()?;
-        let report = ui.follow(promotion.copy(images)).await;
+        let report = match &plan {
+            Some(plan) => ui.follow(promotion.apply(plan, images)).await,
+            None => ui.follow(promotion.copy(images)).await,
+        };
         for (image, error) in report.failed() {
             ui.say(format!("{}: {error}", image.reference));
         }
@@ -140,5 +187,48 @@ impl Verb for Promote {
         let promoted: Vec<String> = promoted.collect();
         ui.results(promoted, &report);
         recorded.map(|()| ExitCode::Done)
+    }
+}
+
+impl Promote {
+    /// The image under the names of --as, if there are any.
+    fn named(&self, image: Pair) -> Vec<Pair> {
+        if self.names.is_empty() {
+            return vec![image];
+        }
+        let (from, to) = image;
+        self.names.iter().map(|tag| (from.clone(), to.store.at(tag.clone()))).collect()
+    }
+
+    /// The images of a plan, each with its route. Refuses a plan of other repositories than those of bp.toml, and of
+    /// images that have moved in the source.
+    async fn planned<'a>(
+        &self,
+        plan: &RunPlan,
+        promotion: &Promotion,
+        known: &[Route<'a>],
+    ) -> Result<(Vec<Pair>, Vec<Route<'a>>), Failure> {
+        let (mut images, mut routes) = (Vec::new(), Vec::new());
+        for image in &plan.images {
+            let is_same = |route: &&Route<'a>| {
+                route.from.to_string() == image.source && route.to.to_string() == image.destination
+            };
+            let route = known.iter().find(is_same).ok_or_else(|| {
+                Failure::refused(format!(
+                    "the plan copies {} to {}: no selected service of {} has these repositories",
+                    single_line(&image.source),
+                    single_line(&image.destination),
+                    self.to
+                ))
+            })?;
+            let (from, to) = (
+                promotion.client().repository(route.from).at(image.digest.clone()),
+                promotion.client().repository(route.to).at(plan_file::reference(&image.reference)?),
+            );
+            check_unmoved(&[image], &from.store).await?;
+            images.push((from, to));
+            routes.push(*route);
+        }
+        Ok((images, routes))
     }
 }

@@ -23,7 +23,7 @@ use bp_artifact::{
         Cause,
         preflight::{Finding, FindingState, Preflight},
     },
-    resolve::Resolve,
+    resolve::{Resolve, ResolveError},
     text::SingleLine,
 };
 
@@ -163,7 +163,7 @@ async fn images(
                 "not checked, because no registry client is configured".to_owned(),
             )),
             (Ok(image), Some(registry)) => registry.resolve(&image).await.map_err(|error| {
-                let missing = error.is_not_found();
+                let missing = error.is_not_found() || matches!(error, ResolveError::Archived { .. });
                 (if missing { FindingState::Missing } else { FindingState::Unknown }, error.to_string())
             }),
         };

@@ -124,7 +124,11 @@ impl Engine {
         let reason = match self.source.manifest(&reference).await {
             Ok(manifest) if manifest.subject().as_ref() == Some(subject) => return Ok(Some(manifest)),
             Ok(_) => "it does not refer to that subject",
-            Err(source) if source.is_not_found() => "it does not exist",
+            Err(source) if source.is_not_found() => match self.source.explain_missing(&reference).await {
+                // A signature that cannot be read is not skipped.
+                Some(reason) => return Err(self.unreadable(referrer, reason)),
+                None => "it does not exist",
+            },
             Err(source) => return Err(self.unreadable(referrer, source)),
         };
         let (source, subject, digest) = (self.source.name(), subject.clone(), referrer.clone());

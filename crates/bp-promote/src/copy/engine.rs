@@ -224,17 +224,18 @@ impl Engine {
 
     pub(super) async fn top(&self, reference: &Reference) -> Result<Manifest, CopyError> {
         let _permit = self.run.lookups.acquire().await;
-        self.source.manifest(reference).await.map_err(|source| {
-            if source.is_not_found() {
-                CopyError::NoImage {
+        match self.source.manifest(reference).await {
+            Ok(manifest) => Ok(manifest),
+            Err(source) if source.is_not_found() => match self.source.explain_missing(reference).await {
+                Some(reason) => Err(self.unreadable(reference, reason)),
+                None => Err(CopyError::NoImage {
                     source_name: self.source.name(),
                     reference: reference.to_string(),
                     source: Box::new(source),
-                }
-            } else {
-                self.unreadable(reference, source)
-            }
-        })
+                }),
+            },
+            Err(source) => Err(self.unreadable(reference, source)),
+        }
     }
 
     /// Copies everything that a manifest refers to. `depth` is its distance from the image's own manifest.
@@ -265,9 +266,14 @@ impl Engine {
     /// Reads a manifest of an index; `None` if it is a blob, as in the indexes of some build caches.
     pub(super) async fn child_manifest(&self, child: &Descriptor) -> Result<Option<Manifest>, CopyError> {
         let _permit = self.run.lookups.acquire().await;
-        match self.source.manifest(&Reference::Digest(child.digest.clone())).await {
+        let reference = Reference::Digest(child.digest.clone());
+        match self.source.manifest(&reference).await {
             Ok(manifest) => Ok(Some(manifest)),
             Err(error) if error.is_not_found() && !child.is_known_manifest() => Ok(None),
+            Err(error) if error.is_not_found() => {
+                let reason = self.source.explain_missing(&reference).await;
+                Err(self.unreadable(&child.digest, reason.unwrap_or(error)))
+            }
             Err(error) => Err(self.unreadable(&child.digest, error)),
         }
     }

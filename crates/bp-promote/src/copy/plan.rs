@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bp_artifact::{Digest, Operation};
+use bp_artifact::{Digest, Operation, Platform, deploy::preflight::Finding};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +27,20 @@ pub struct CopyPlan {
     pub destination: String,
     /// The destination's reference: a tag or a digest.
     pub reference: String,
+    /// The source's reference when the copy was planned: a tag or a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_reference: Option<String>,
     /// The digest to copy.
     pub digest: Digest,
     /// The digest of the index that this is a platform selection of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected_from: Option<Digest>,
+    /// The selected platforms, if not all are copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// Whether layers of a non-distributable type are copied too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nondistributable_layers: bool,
     /// What the destination's reference points to now; it must be unchanged when the plan is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Digest>,
@@ -127,6 +136,9 @@ impl fmt::Display for CopyPlan {
 pub struct RunPlan {
     /// One plan for each image, in the order in which they were given.
     pub images: Vec<CopyPlan>,
+    /// What Amazon ECR's API says about the destinations, if it was asked: see `bp_promote::ecr::check`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 impl RunPlan {
@@ -141,6 +153,9 @@ impl fmt::Display for RunPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for image in &self.images {
             writeln!(f, "{image}")?;
+        }
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
         }
         let changed = self.images.iter().filter(|image| image.outcome != CopyOutcome::Unchanged).count();
         write!(f, "{changed} of {} images to change, {} bytes to send", self.images.len(), self.bytes())
@@ -209,7 +224,7 @@ fn plan_of<S: Source, D: Destination>(
                 images = batch.run.in_time(work) => images?,
                 () = batch.run.events.cancelled() => return Err(CopyError::Cancelled),
             };
-            Ok(RunPlan { images })
+            Ok(RunPlan { images, findings: Vec::new() })
         })
     }
 }
@@ -232,7 +247,7 @@ pub fn apply<S: Source, D: Destination>(
     destination: ImageAt<D>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
-    let options = if plan.referrers.is_some() { options.referrers() } else { options };
+    let options = as_planned(options, [plan]);
     batch::copy_one(pinned(plan, source), destination, options, Some(plan.found.clone()))
 }
 
@@ -252,13 +267,28 @@ pub fn apply_all<S: Source, D: Destination>(
     images: Vec<(ImageAt<S>, ImageAt<D>)>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, RunReport> {
-    let referrers = plan.images.iter().any(|image| image.referrers.is_some());
-    let options = if referrers { options.referrers() } else { options };
+    let options = as_planned(options, &plan.images);
     let planned = |(plan, (source, destination)): (&CopyPlan, (ImageAt<S>, ImageAt<D>))| {
         (pinned(plan, source), destination, Some(plan.found.clone()))
     };
     let images: Images<S, D> = plan.images.iter().zip(images).map(planned).collect();
     batch::copy_all(images, options)
+}
+
+/// The options with what was planned. The images of a run have the same options.
+fn as_planned<'a>(mut options: CopyOptions, images: impl IntoIterator<Item = &'a CopyPlan>) -> CopyOptions {
+    for image in images {
+        if image.referrers.is_some() {
+            options = options.referrers();
+        }
+        if image.nondistributable_layers {
+            options = options.nondistributable_layers();
+        }
+        if !image.platforms.is_empty() {
+            options = options.platforms(image.platforms.clone());
+        }
+    }
+    options
 }
 
 /// The planned image by its digest, whatever the source's tag points to now.

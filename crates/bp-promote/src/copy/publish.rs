@@ -60,7 +60,14 @@ impl Engine {
         top: &Manifest,
         error: StoreError,
     ) -> Result<(), CopyError> {
-        match self.request_head(to).await? {
+        let mut found = self.request_head(to).await?;
+        if found.is_none() {
+            // The registry says that the tag exists: HEAD may be answered wrongly.
+            let confirmed =
+                self.destination.confirm(to).await.map_err(|source| self.unwritable(to, source))?;
+            found = confirmed.map(|found| found.digest);
+        }
+        match found {
             Some(found) if found == top.digest => {
                 self.emit_tagged(to, top);
                 Ok(())

@@ -69,9 +69,12 @@ impl Engine {
         Ok(CopyPlan {
             source: self.source.name(),
             destination: self.destination.name(),
+            source_reference: Some(from.to_string()),
             reference: to.to_string(),
             digest: top.digest,
             selected_from,
+            platforms: self.run.options.platforms.clone(),
+            nondistributable_layers: self.run.options.external,
             found,
             outcome,
             manifests,

@@ -57,6 +57,12 @@ pub(super) struct Shared {
 }
 
 impl RegistryClient {
+    /// The Amazon ECR client of a registry.
+    #[cfg(feature = "ecr")]
+    pub(crate) fn ecr_client(&self, registry: &Registry) -> Option<&aws_sdk_ecr::Client> {
+        self.0.ecr.of(registry)
+    }
+
     pub(super) fn host(&self, registry: &Registry) -> Arc<Host> {
         let mut hosts = lock(&self.0.hosts);
         let shared = &self.0;

@@ -116,6 +116,23 @@ pub enum RegistryError {
         /// The registry's errors.
         errors: ApiErrors,
     },
+    /// The registry has the image in its archive: it cannot be pulled until it is restored.
+    #[error(
+        "image {reference} of {repository} is archived and cannot be pulled: {}",
+        if *restoring {
+            "it is being restored, which can take 20 minutes; rerun afterwards"
+        } else {
+            "restore it with UpdateImageStorageClass, or push it again"
+        }
+    )]
+    Archived {
+        /// The repository.
+        repository: Repository,
+        /// The tag or digest.
+        reference: String,
+        /// Whether it is being restored.
+        restoring: bool,
+    },
     /// The registry requires credentials, or rejected those given.
     #[error(
         "{at} was rejected as unauthorized{errors}; log in to {} or check its credential helper",
@@ -392,7 +409,9 @@ impl RegistryError {
 impl Classified for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
-            RegistryError::NotFound { .. } => ErrorClass::BadInput,
+            RegistryError::NotFound { .. } | RegistryError::Archived { restoring: false, .. } => {
+                ErrorClass::BadInput
+            }
             RegistryError::Corrupt { .. } => ErrorClass::DigestMismatch,
             RegistryError::Refused { errors, .. } if errors.has("DIGEST_INVALID") => {
                 ErrorClass::DigestMismatch
@@ -404,6 +423,7 @@ impl Classified for RegistryError {
             | RegistryError::ListTaken { .. } => ErrorClass::Refused,
             RegistryError::Unauthorized { .. }
             | RegistryError::RedirectRefused { .. }
+            | RegistryError::Archived { restoring: true, .. }
             | RegistryError::Denied { .. }
             | RegistryError::RateLimited { .. }
             | RegistryError::Unavailable { .. }
@@ -444,6 +464,7 @@ impl Transient for RegistryError {
             | RegistryError::Manifest { source: ManifestError::Digest { .. }, .. }
             | RegistryError::Slow { .. } => Retries::AtMost(2),
             RegistryError::NotFound { .. }
+            | RegistryError::Archived { .. }
             | RegistryError::Unauthorized { .. }
             | RegistryError::Denied { .. }
             | RegistryError::RedirectRefused { .. }

@@ -30,6 +30,11 @@ impl Source for RepositoryClient {
         Box::pin(async move { Ok(self.manifest(reference).await?) })
     }
 
+    #[cfg(feature = "ecr")]
+    fn explain_missing<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Option<StoreError>> {
+        Box::pin(async move { self.archived(reference).await.map(StoreError::from) })
+    }
+
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
         Box::pin(async move { Ok(self.blob(blob).await?) })
     }

@@ -2,7 +2,10 @@
 
 use std::{pin::Pin, time::Duration};
 
-use bp_artifact::Digest;
+use bp_artifact::{
+    Digest,
+    error::{Classified as _, chain},
+};
 use bp_promote::{
     Journal, RegistryClient,
     content::{Descriptor, Reference},
@@ -163,6 +166,43 @@ async fn follows_the_redirect_of_an_upload_start() {
         assert_eq!(format!("https://{}{}", put.authority.trim_end_matches(":443"), put.path), session);
         for seen in log.to("uploads.example.net") {
             assert!(!seen.contains_secret(PASSWORD) && seen.authorization.is_none(), "{seen:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_in_the_middle_of_an_upload_is_an_error() {
+    // In one request, and in several ones with a journal.
+    for (method, journal) in [("PUT", false), ("PATCH", true)] {
+        for target in ["https://uploads.example.net/u/1", "https://registry.example.com/u/2", "/u/2"] {
+            let (transport, log) = network(move |seen| {
+                let own = seen.origin() == "https://registry.example.com:443";
+                match seen.method.as_str() {
+                    _ if own && seen.authorization.is_none() => basic(seen).unwrap(),
+                    "POST" => answer(202, &[("location", "/u/1")], ""),
+                    found if found == method && seen.path == "/u/1" => redirect(target),
+                    "PATCH" => answer(202, &[("location", "/u/1")], ""),
+                    "PUT" => answer(201, &[], ""),
+                    _ => missing(),
+                }
+            });
+            let directory = tempfile::tempdir().unwrap();
+            let mut builder = builder(transport).credentials(login());
+            if journal {
+                let journal = Journal::open(directory.path().join("journal")).unwrap();
+                builder = builder.journal(journal.resume_from(1));
+            }
+            let client = builder.build().unwrap();
+            let blob = Descriptor::of("a/b", Digest::sha256("blob"), 4);
+            let bytes = || -> BlobStream { Box::pin(stream::once(async { Ok(Bytes::from("blob")) })) };
+            let source: Pin<Box<_>> = Box::pin(async { Ok(bytes()) });
+            let error = repository(&client).put_blob(&blob, None, source).await.unwrap_err();
+            let said = chain(&error);
+            assert!(said.contains("redirects an upload in progress"), "{method} {target}: {said}");
+            assert!(!error.is_retryable(), "{method} {target}");
+            // Neither the login nor the content is sent on.
+            assert!(log.to("uploads.example.net").is_empty(), "{method} {target}");
+            assert!(!log.all().iter().any(|seen| seen.path == "/u/2"), "{method} {target}");
         }
     }
 }

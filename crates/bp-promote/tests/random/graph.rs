@@ -62,6 +62,8 @@ pub(crate) struct Graph {
     pub(crate) nested: bool,
     image: Content,
     attached: Content,
+    /// Signatures under cosign's tags, in its format: merged with those of the destination.
+    signed: Content,
     /// Pairs of a subject's digest and a referrer's digest.
     pub(crate) referrers: Vec<(String, String)>,
     /// Pairs of a cosign tag and the digest that it points to.
@@ -104,23 +106,53 @@ impl Graph {
             "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::sha256(&config), "size": 2 },
             "layers": [{ "mediaType": "text/plain", "size": layer.len(), "digest": Digest::sha256(&layer) }],
         });
-        self.attached.blobs.extend([config, layer]);
         if random.u8(0..4) == 0 {
             // Attached only by its tag. Each subject has at most one `.sig`, `.att` and `.sbom`.
             let tag = format!("{}.{}", subject.replace(':', "-"), ["sig", "att", "sbom"][n]);
-            let digest = self.attached.push(MANIFEST, manifest.to_string());
+            let digest = if n < 2 {
+                let (manifest, blobs) = signature(&format!("source {n} of {subject}"));
+                self.signed.blobs.extend(blobs);
+                self.signed.push(MANIFEST, manifest.to_string())
+            } else {
+                self.attached.blobs.extend([config, layer]);
+                self.attached.push(MANIFEST, manifest.to_string())
+            };
             self.cosign.push((tag, digest));
         } else {
+            self.attached.blobs.extend([config, layer]);
             manifest["subject"] = json!({ "mediaType": MANIFEST, "digest": subject, "size": 1 });
             let digest = self.attached.push(MANIFEST, manifest.to_string());
             self.referrers.push((subject, digest));
         }
     }
 
+    /// Signs the image in a registry, as somebody does after a promotion. Returns the signature.
+    pub(crate) fn sign(&self, registry: &Registry, repository: &str) -> String {
+        let payload = format!("destination of {}", self.top);
+        let (manifest, blobs) = signature(&payload);
+        for blob in blobs {
+            registry.put_blob(repository, blob);
+        }
+        let digest = registry.put_manifest(repository, MANIFEST, manifest.to_string());
+        registry.tag(repository, &self.signature_tag(), &digest);
+        payload
+    }
+
+    fn signature_tag(&self) -> String {
+        format!("{}.sig", self.top.replace(':', "-"))
+    }
+
+    /// Checks that the destination's own signature still exists.
+    pub(crate) fn assert_signed(&self, registry: &Registry, repository: &str, own: &str) {
+        let signatures = signatures(registry, repository, &self.signature_tag());
+        assert!(signatures.contains(&own.to_owned()), "the signature is lost: {signatures:?}");
+    }
+
     /// Stores the graph in a registry under `tag`.
     pub(crate) fn put(&self, registry: &Registry, repository: &str, tag: &str) {
         self.image.put(registry, repository);
         self.attached.put(registry, repository);
+        self.signed.put(registry, repository);
         // Fallback lists, as a client would write them without the referrers API.
         for subject in self.referrers.iter().map(|(subject, _)| subject).collect::<BTreeSet<_>>() {
             let of = self.referrers.iter().filter(|(other, _)| other == subject);
@@ -165,9 +197,54 @@ impl Graph {
         }
         let tags = registry.tags(repository);
         for (tag, digest) in &self.cosign {
-            assert_eq!(tags.get(tag), Some(digest));
+            if tag.ends_with(".sbom") {
+                assert_eq!(tags.get(tag), Some(digest));
+                continue;
+            }
+            // Merged with a signature of the destination, if it has one.
+            let (ours, theirs) = (signatures_of(&self.signed, digest), signatures(registry, repository, tag));
+            assert!(ours.iter().all(|signature| theirs.contains(signature)), "{tag}: {ours:?} {theirs:?}");
         }
     }
+}
+
+/// A manifest with one signature in cosign's format, and its blobs.
+fn signature(payload: &str) -> (Value, [Bytes; 2]) {
+    let layer = Bytes::from(payload.to_owned());
+    let digest = Digest::sha256(&layer);
+    let config = json!({ "architecture": "", "os": "", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [digest] } });
+    let config = Bytes::from(config.to_string());
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::sha256(&config),
+            "size": config.len() },
+        "layers": [{ "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": digest,
+            "size": layer.len(), "annotations": { "dev.cosignproject.cosign/signature": payload } }],
+    });
+    (manifest, [config, layer])
+}
+
+/// The signatures in a manifest.
+fn signatures_in(bytes: &[u8]) -> Vec<String> {
+    let manifest: Value = serde_json::from_slice(bytes).expect("a manifest");
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    let signature = |layer: &Value| {
+        layer["annotations"]["dev.cosignproject.cosign/signature"].as_str().map(str::to_owned)
+    };
+    layers.filter_map(signature).collect()
+}
+
+/// The signatures under a tag.
+fn signatures(registry: &Registry, repository: &str, tag: &str) -> Vec<String> {
+    registry.manifest(repository, tag).map(|manifest| signatures_in(&manifest.bytes)).unwrap_or_default()
+}
+
+/// The signatures in the manifest with this digest.
+fn signatures_of(content: &Content, digest: &str) -> Vec<String> {
+    let mut manifests = content.manifests.iter();
+    let found = manifests.find(|(_, bytes)| Digest::sha256(bytes).as_str() == digest);
+    found.map(|(_, bytes)| signatures_in(bytes)).unwrap_or_default()
 }
 
 /// The digests in a fallback list.

@@ -7,7 +7,7 @@ use bp_promote::{
     CopyError, CopyOptions, Journal, RegistryClient, copy,
     copy::CopyOutcome,
     copy_all,
-    registry::{CredentialError, CredentialSource, Login, transport},
+    registry::{CredentialError, CredentialSource, Login},
 };
 use bp_sandbox::{
     Sandbox,
@@ -20,12 +20,14 @@ use tempfile::TempDir;
 use crate::{
     common::{DST, SRC},
     graph::{Graph, image},
+    quirks::{Quirks, password},
 };
 
 const FROM: &str = "shop/web";
 const TO: [&str; 2] = ["promoted/web", "promoted/api"];
 
-fn options(random: &mut Rng) -> RegistryOptions {
+/// The options of a registry, and whether it requires a login.
+fn options(random: &mut Rng, host: &str, traits: &mut Vec<&'static str>) -> (RegistryOptions, bool) {
     let mut options = RegistryOptions::default().mounts(random.bool());
     if random.u8(0..4) == 0 {
         options = options.without_ranges();
@@ -33,11 +35,33 @@ fn options(random: &mut Rng) -> RegistryOptions {
     if random.u8(0..4) == 0 {
         options = options.absolute_locations().validator_lag(Duration::from_millis(random.u64(0..500)));
     }
-    if random.u8(0..3) == 0 {
+    let has_auth = random.u8(0..3) == 0;
+    if has_auth {
         // Short enough to expire during a copy.
-        options = options.auth(Auth::token("ci", "s3cret", Duration::from_secs(random.u64(1..20))));
+        let lifetime = Duration::from_secs(random.u64(1..20));
+        options = options.auth(Auth::token("ci", &password(host), lifetime));
+        if random.u8(0..3) == 0 {
+            let status = [403, 404][random.usize(0..2)];
+            traits.push(if status == 403 { "403 to strangers" } else { "404 to strangers" });
+            options = options.concealing(status);
+        }
     }
-    options
+    match random.u8(0..12) {
+        0 => {
+            traits.push("413");
+            options = options.max_upload_request(random.u64(262_144..299_000));
+        }
+        1 => {
+            traits.push("405 on a whole blob");
+            options = options.without_whole_uploads();
+        }
+        2 => {
+            traits.push("a minimum chunk length");
+            options = options.max_upload_request(280_000).min_chunk_length(random.u64(1_000..270_000));
+        }
+        _ => {}
+    }
+    (options, has_auth)
 }
 
 /// ECR's passwords, which expire, or a fixed login.
@@ -56,7 +80,7 @@ impl CredentialSource for Passwords {
                 Some((ecr, lifetime)) if registry.as_str() == ecr.host() => {
                     Login::password("AWS", ecr.log_in(*lifetime))
                 }
-                _ => Login::password("ci", "s3cret"),
+                _ => Login::password("ci", password(registry.as_str())),
             }))
         })
     }
@@ -70,10 +94,13 @@ struct Wanted {
     to: &'static str,
     /// What the destination's tag points to before the copy.
     before: Option<String>,
+    /// The destination's own signature.
+    own: Option<String>,
 }
 
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
+    pub(crate) quirks: Quirks,
     passwords: Passwords,
     /// The destination registry; may be the source's.
     host: &'static str,
@@ -107,8 +134,12 @@ impl World {
         let slow_clock = draw(random, 3, "slow clock");
         let journal = draw(random, 2, "journal").then(|| tempfile::tempdir().unwrap());
 
-        let mut source = options(random);
-        let mut destination = if ecr { RegistryOptions::ecr() } else { options(random) };
+        let mut kinds = Vec::new();
+        let (mut source, source_auth) = options(random, SRC, &mut kinds);
+        let (mut destination, auth) = options(random, DST, &mut kinds);
+        if ecr {
+            destination = RegistryOptions::ecr();
+        }
         if !has_api {
             destination = destination.without_referrers();
         }
@@ -124,6 +155,7 @@ impl World {
         }
         let sandbox = Sandbox::builder().registry(SRC, source).registry(DST, destination).build();
         let host = if within { SRC } else { DST };
+        let quirks = Quirks::random(random, &sandbox, [source_auth, auth || ecr]);
         let (from, to) = (sandbox.registry(SRC), sandbox.registry(host));
         let lifetime = Duration::from_secs(random.u64(2..60));
         let passwords = Passwords { ecr: ecr.then(|| (Arc::clone(&to), lifetime)) };
@@ -147,7 +179,9 @@ impl World {
             if random.bool() {
                 graph.put_some(random, &to, repository);
             }
-            images.push(Wanted { graph, tag, to: repository, before });
+            let signed = with_referrers && draw(random, 3, "signed at the destination");
+            let own = signed.then(|| graph.sign(&to, repository));
+            images.push(Wanted { graph, tag, to: repository, before, own });
         }
         let mut options = CopyOptions::default().concurrency(random.usize(1..40));
         if with_referrers {
@@ -156,6 +190,7 @@ impl World {
         if draw(random, 4, "trusting") {
             options = options.trust_destination();
         }
+        traits.extend(kinds);
         let has = |of: fn(&Graph) -> bool| images.iter().any(|image| of(&image.graph));
         traits.extend(has(|graph| graph.nested).then_some("an index in an index"));
         traits.extend((with_referrers && has(|graph| !graph.referrers.is_empty())).then_some("a referrer"));
@@ -163,6 +198,7 @@ impl World {
         let source_tags = from.tags(FROM);
         World {
             sandbox,
+            quirks,
             passwords,
             host,
             has_api,
@@ -176,6 +212,16 @@ impl World {
         }
     }
 
+    /// Whether a copy may fail although no request fails by chance.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.quirks.is_blocking(self.host)
+    }
+
+    /// Whether a copy of what was copied changes nothing.
+    pub(crate) fn finds_tags(&self) -> bool {
+        self.quirks.finds_tags(self.host)
+    }
+
     pub(crate) fn has_journal(&self) -> bool {
         self.journal.is_some()
     }
@@ -185,7 +231,7 @@ impl World {
         let (clock, slow) = (self.sandbox.clock().clone(), self.slow_clock);
         let start = clock.now();
         let mut builder = RegistryClient::builder()
-            .transport(transport(self.sandbox.transport()))
+            .transport(self.quirks.transport())
             .credentials(self.passwords.clone())
             .time_source(TimeSource::from_fn(move || if slow { start } else { clock.now() }));
         if let Some(directory) = &self.journal {
@@ -224,9 +270,13 @@ impl World {
     /// Checks that each tag points to what it pointed to before or to its complete image, and that the source is
     /// unchanged. Returns whether all tags have moved. `done`: a copy has reported success.
     pub(crate) fn assert_never_wrong(&self, done: bool) -> bool {
+        self.quirks.assert_no_leak();
         assert_eq!(self.sandbox.registry(SRC).tags(FROM), self.source_tags, "the source was changed");
         let registry = self.sandbox.registry(self.host);
-        let moved = self.images.iter().map(|Wanted { graph, tag, to, before }| {
+        let moved = self.images.iter().map(|Wanted { graph, tag, to, before, own }| {
+            if let Some(own) = own {
+                graph.assert_signed(&registry, to, own);
+            }
             let now = registry.tags(to).get(tag).cloned();
             if now.as_ref() != Some(&graph.top) {
                 assert_eq!(&now, before, "{to}:{tag} points to something else");

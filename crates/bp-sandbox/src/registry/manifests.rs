@@ -6,7 +6,7 @@ use super::{
     Registry,
     document::Document,
     error::{Answer, CONTENT_DIGEST, RegistryError, empty, set},
-    route::is_tag,
+    route::{is_tag, query_all},
     store::{Manifest, Repository},
 };
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
 
 /// The specification allows a registry to reject larger manifests.
 const MAX: usize = 4 << 20;
+
+/// The tags that a push by digest has set, as the specification after 1.1 describes it.
+const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
@@ -54,8 +57,23 @@ impl Registry {
         let bytes =
             body.bytes().await.map_err(|_| invalid("the request body ended before it was complete"))?;
         let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        // A push by digest may set tags at the same time.
+        let tags: Vec<String> = if reference.contains(':') && !self.options.ecr {
+            query_all(parts, "tag").collect()
+        } else {
+            Vec::new()
+        };
+        if let Some(tag) = tags.iter().find(|tag| !is_tag(tag)) {
+            return Err(RegistryError::new(400, "TAG_INVALID", format!("invalid tag: {tag}")));
+        }
         let stored = self.push_manifest(name, reference, media_type.unwrap_or_default(), bytes)?;
+        self.set_tags(name, &tags, &stored.digest)?;
         let mut response = empty(201);
+        for tag in &tags {
+            if let Ok(tag) = tag.parse() {
+                response.headers_mut().append(OCI_TAG, tag);
+            }
+        }
         set(&mut response, header::CONTENT_LENGTH, "0");
         set(&mut response, CONTENT_DIGEST, &stored.digest);
         if !self.options.ecr {
@@ -110,7 +128,8 @@ impl Registry {
             _ => {}
         }
         let now = self.clock.now();
-        if !self.store().repositories.contains_key(name) && self.options.create_on_push {
+        let creates = self.options.create_on_push || self.creation_template(name).is_some();
+        if creates && !self.store().repositories.contains_key(name) {
             // A rejected push does not create the repository.
             self.check_references(&Repository::new(now), &document)?;
         }
@@ -127,7 +146,22 @@ impl Registry {
             Manifest { digest: digest.clone(), media_type: media_type.to_owned(), bytes, pushed_at: now };
         // A manifest that is pushed again keeps the time of its first push, and is restored if it was archived.
         repository.archived.remove(&digest);
-        Ok(repository.manifests.entry(digest).or_insert(manifest).clone())
+        let stored = repository.manifests.entry(digest).or_insert(manifest).clone();
+        #[cfg(feature = "aws")]
+        self.replicate(name, repository, tag, &stored);
+        Ok(stored)
+    }
+
+    /// Sets the tags of a manifest that was pushed by digest; none if one of them cannot be moved.
+    fn set_tags(&self, name: &str, tags: &[String], digest: &str) -> Result<(), RegistryError> {
+        let mut store = self.store();
+        let repository =
+            store.repositories.get_mut(name).ok_or_else(|| RegistryError::no_repository(name))?;
+        for tag in tags {
+            self.check_tag(name, repository, tag, digest)?;
+        }
+        repository.tags.extend(tags.iter().map(|tag| (tag.clone(), digest.to_owned())));
+        Ok(())
     }
 
     /// Checks that everything that the manifest refers to exists, except its subject.
@@ -153,9 +187,9 @@ impl Registry {
                 _ => return Err(unknown(&blob.digest)),
             }
         }
-        // The entries of a build cache's index are blobs.
-        let exists =
-            |digest| repository.manifests.contains_key(digest) || repository.blobs.contains_key(digest);
+        // The entries of a build cache's index are blobs. An archived child does not count: the index could not be pulled.
+        // Whether ECR rejects it too is not documented.
+        let exists = |digest| repository.manifest(digest).is_some() || repository.blobs.contains_key(digest);
         match document.manifests.iter().find(|child| !exists(&child.digest)) {
             Some(missing) => Err(unknown(&missing.digest)),
             None => Ok(()),

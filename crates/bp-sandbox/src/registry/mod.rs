@@ -33,6 +33,8 @@ mod manifests;
 #[cfg(feature = "aws")]
 mod native;
 mod options;
+#[cfg(feature = "aws")]
+mod replication;
 mod route;
 mod storage;
 mod store;
@@ -49,8 +51,6 @@ use futures_core::future::BoxFuture;
 use http::{Method, Request, Response, request};
 use jiff::Timestamp;
 
-#[cfg(feature = "aws")]
-pub(crate) use self::native::ImageRecord;
 use self::{
     credentials::{Credentials, secret},
     error::Answer,
@@ -58,6 +58,11 @@ use self::{
     store::{Blob, Link, Repository, Store},
 };
 pub(crate) use self::{error::RegistryError, storage::Storage};
+#[cfg(feature = "aws")]
+pub(crate) use self::{
+    native::ImageRecord,
+    replication::{Replica, ReplicaStatus},
+};
 pub use self::{
     options::{Auth, RegistryOptions, TagMutability},
     store::Manifest,
@@ -71,14 +76,38 @@ pub struct Registry {
     clock: Clock,
     credentials: Credentials,
     store: Mutex<Store>,
+    /// The prefixes below which a push creates its repository, and the tag mutability of those repositories.
+    creation_prefixes: Mutex<BTreeMap<String, TagMutability>>,
+    #[cfg(feature = "aws")]
+    replicas: Mutex<Vec<Replica>>,
+    #[cfg(feature = "aws")]
+    incoming: Mutex<Vec<replication::Incoming>>,
 }
 
 impl Registry {
     pub(crate) fn new(host: String, options: RegistryOptions, clock: Clock) -> Self {
-        Registry { host, options, clock, credentials: Credentials::default(), store: Mutex::default() }
+        Registry {
+            host,
+            options,
+            clock,
+            credentials: Credentials::default(),
+            store: Mutex::default(),
+            creation_prefixes: Mutex::default(),
+            #[cfg(feature = "aws")]
+            replicas: Mutex::default(),
+            #[cfg(feature = "aws")]
+            incoming: Mutex::default(),
+        }
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
+        #[cfg(feature = "aws")]
+        {
+            let mut store = lock(&self.store);
+            self.receive_replicas(&mut store);
+            store
+        }
+        #[cfg(not(feature = "aws"))]
         lock(&self.store)
     }
 
@@ -124,6 +153,28 @@ impl Registry {
     /// Creates `repository` if it does not exist.
     pub fn create_repository(&self, repository: &str) {
         self.with(repository, |_| ());
+    }
+
+    /// Lets a push create repositories below `prefix` (`ROOT`: all without a more specific one), as a creation template
+    /// of ECR does. `None` removes the prefix.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "used by the ECR API"))]
+    pub(crate) fn create_on_push_below(&self, prefix: &str, mutability: Option<TagMutability>) {
+        let mut prefixes = lock(&self.creation_prefixes);
+        match mutability {
+            Some(mutability) => prefixes.insert(prefix.to_owned(), mutability),
+            None => prefixes.remove(prefix),
+        };
+    }
+
+    /// The tag mutability of a repository that a push would create.
+    fn creation_template(&self, repository: &str) -> Option<TagMutability> {
+        let prefixes = lock(&self.creation_prefixes);
+        let is_below = |prefix: &str| {
+            repository.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let longest =
+            prefixes.iter().filter(|(prefix, _)| is_below(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        longest.map(|(_, mutability)| mutability).or_else(|| prefixes.get("ROOT")).cloned()
     }
 
     /// Sets the tag mutability of `repository`, instead of the registry's default. Creates it if it does not exist.

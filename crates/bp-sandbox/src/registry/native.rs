@@ -65,6 +65,22 @@ impl Registry {
         Some(self.store().repositories.get(name)?.blobs.get(digest)?.blob.size)
     }
 
+    /// Whether all images that refer to the blob are archived.
+    pub(crate) fn is_blob_archived(&self, name: &str, digest: &str) -> bool {
+        let store = self.store();
+        let Some(repository) =
+            store.repositories.get(name).filter(|repository| !repository.archived.is_empty())
+        else {
+            return false;
+        };
+        let refers = |manifest: &&Manifest| {
+            Document::read(&manifest.bytes)
+                .is_some_and(|document| document.blobs().any(|blob| blob.digest == digest))
+        };
+        let mut images = repository.manifests.values().filter(refers).peekable();
+        images.peek().is_some() && images.all(|image| repository.archived.contains_key(&image.digest))
+    }
+
     /// Starts an upload in parts.
     pub(crate) fn initiate_upload(&self, name: &str) -> String {
         let id = format!("{:032x}", fastrand::u128(..));

@@ -34,6 +34,8 @@ pub struct RegistryOptions {
     pub(super) max_request: Option<u64>,
     pub(super) min_chunk: Option<u64>,
     pub(super) whole_uploads: bool,
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "used by the ECR API"))]
+    pub(super) replication_lag: Duration,
 }
 
 impl Default for RegistryOptions {
@@ -57,6 +59,7 @@ impl Default for RegistryOptions {
             max_request: None,
             min_chunk: None,
             whole_uploads: true,
+            replication_lag: Duration::from_secs(30),
         }
     }
 }
@@ -176,6 +179,13 @@ impl RegistryOptions {
     /// `OCI-Chunk-Min-Length`.
     pub fn min_chunk_length(mut self, bytes: u64) -> Self {
         self.min_chunk = Some(bytes);
+        self
+    }
+
+    /// How long the replication of an image takes that ECR's `PutReplicationConfiguration` has configured; by default
+    /// 30 seconds.
+    pub fn replication_lag(mut self, lag: Duration) -> Self {
+        self.replication_lag = lag;
         self
     }
 

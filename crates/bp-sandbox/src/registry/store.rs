@@ -81,6 +81,9 @@ pub(super) struct Repository {
     pub(super) tags: BTreeMap<String, String>,
     /// The archived images, and since when: they cannot be pulled.
     pub(super) archived: BTreeMap<String, Timestamp>,
+    /// The replications of each image.
+    #[cfg(feature = "aws")]
+    pub(super) replicated: BTreeMap<String, Vec<Replicated>>,
 }
 
 impl Repository {
@@ -92,6 +95,8 @@ impl Repository {
             blobs: HashMap::new(),
             tags: BTreeMap::new(),
             archived: BTreeMap::new(),
+            #[cfg(feature = "aws")]
+            replicated: BTreeMap::new(),
         }
     }
 
@@ -112,6 +117,16 @@ impl Repository {
             .filter_map(|manifest| Document::read(&manifest.bytes))
             .any(|document| document.blobs().any(|blob| blob.digest == digest))
     }
+}
+
+/// The replication of one image to one destination.
+#[cfg(feature = "aws")]
+#[derive(Debug, Clone)]
+pub(super) struct Replicated {
+    pub(super) region: String,
+    pub(super) account: String,
+    /// When it is complete; never if the destination does not exist.
+    pub(super) complete_at: Option<Timestamp>,
 }
 
 /// An upload in progress.

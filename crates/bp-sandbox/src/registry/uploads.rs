@@ -99,6 +99,10 @@ impl Registry {
     pub(super) fn repository_for_push(&self, name: &str) -> Result<(), RegistryError> {
         if self.options.create_on_push {
             self.create_repository(name);
+        } else if !self.store().repositories.contains_key(name)
+            && let Some(mutability) = self.creation_template(name)
+        {
+            self.set_mutability(name, mutability);
         }
         if self.store().repositories.contains_key(name) {
             Ok(())

@@ -67,26 +67,6 @@ impl Toolbox {
         retried(&mut go)
     }
 
-    /// Builds the test executable of a package.
-    pub(super) fn go_test(
-        &self,
-        program: &'static str,
-        package: &str,
-        version: &str,
-        home: &Path,
-    ) -> Result<()> {
-        let _ = fs::remove_dir_all(home);
-        fs::create_dir_all(home)?;
-        let go = || -> Result<Command> {
-            let mut go = self.go(program)?;
-            go.current_dir(home);
-            Ok(go)
-        };
-        retried(go()?.args(["mod", "init", program]))?;
-        retried(go()?.args(["mod", "edit", &format!("-require={package}@{version}")]))?;
-        retried(go()?.args(["test", "-c", "-mod=mod", "-trimpath", "-o", program, package]))
-    }
-
     /// The paths of the custom resource definitions.
     pub(in crate::e2e) fn custom_resources(&self) -> Result<Vec<PathBuf>> {
         let mut definitions = Vec::new();

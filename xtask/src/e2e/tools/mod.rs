@@ -28,8 +28,6 @@ pub(crate) struct Tool {
 enum Source {
     /// A package of the Go module proxy.
     Go { package: &'static str, version: &'static str },
-    /// The tests of a package of the Go module proxy, as a program.
-    GoTest { package: &'static str, version: &'static str },
     /// A command of the module k8s.io/kubernetes, which `go install` rejects because of its replace directives.
     Kubernetes,
     /// A Debian package that is unpacked, not installed, so that no system daemon is started.
@@ -57,14 +55,12 @@ pub(crate) const CRANE: Tool = go("crane", "github.com/google/go-containerregist
 pub(crate) const REGCTL: Tool = go("regctl", "github.com/regclient/regclient/cmd/regctl", "v0.11.7");
 pub(crate) const DISTRIBUTION: Tool =
     go("registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.1.2");
-/// The official suite of the distribution specification, at the latest commit with an entry in the checksum database.
-pub(crate) const CONFORMANCE: Tool = Tool {
-    program: "conformance",
-    source: Source::GoTest {
-        package: "github.com/opencontainers/distribution-spec/conformance",
-        version: "v0.0.0-20230516164017-7fcdf80f3c8b",
-    },
-};
+/// The official suite of the distribution specification.
+pub(crate) const CONFORMANCE: Tool = go(
+    "conformance",
+    "github.com/opencontainers/distribution-spec/conformance",
+    "v0.0.0-20260831232431-97274622c111",
+);
 pub(crate) const KWOK: Tool = go("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0");
 pub(crate) const HELM: Tool = go("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1");
 pub(crate) const KUBECTL: Tool = kubernetes("kubectl");
@@ -165,7 +161,7 @@ impl Toolbox {
             return None;
         }
         match tool.source {
-            Source::Go { .. } | Source::GoTest { .. } | Source::Kubernetes => Self::missing_go(tool.program),
+            Source::Go { .. } | Source::Kubernetes => Self::missing_go(tool.program),
             Source::Unpacked { .. } | Source::Debian { .. } => Self::missing_apt(tool.program),
             Source::Python { .. } | Source::PythonSources { .. } => Self::missing_python(tool.program),
             Source::Crate { .. } => None,
@@ -206,9 +202,7 @@ impl Toolbox {
     fn path_of(&self, tool: Tool) -> PathBuf {
         let program = tool.program;
         match tool.source {
-            Source::Go { version, .. } | Source::GoTest { version, .. } => {
-                self.cache.join(format!("{program}-{version}/{program}"))
-            }
+            Source::Go { version, .. } => self.cache.join(format!("{program}-{version}/{program}")),
             Source::Kubernetes => self.kubernetes().join("bin").join(program),
             Source::Unpacked { package } => self.cache.join(package).join("usr/bin").join(program),
             Source::Debian { .. } => Path::new("/usr/bin").join(program),
@@ -224,12 +218,6 @@ impl Toolbox {
                 let to = self.cache.join(format!("{}-{version}", tool.program));
                 self.go_install(tool.program, &format!("{package}@{version}"), &to)
             }
-            Source::GoTest { package, version } => self.go_test(
-                tool.program,
-                package,
-                version,
-                &self.cache.join(format!("{}-{version}", tool.program)),
-            ),
             Source::Kubernetes => self.build_kubernetes(tool.program),
             Source::Unpacked { package } => self.unpack(package),
             Source::Debian { package } => self.apt_install(package),

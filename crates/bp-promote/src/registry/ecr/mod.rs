@@ -1,6 +1,8 @@
 //! Amazon ECR: the profile of its registries, and its own API.
 
 #[cfg(feature = "ecr")]
+mod archive;
+#[cfg(feature = "ecr")]
 mod clients;
 #[cfg(feature = "ecr")]
 mod layers;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Why one image of a batch was not found.
-struct Failure {
+pub(super) struct Failure {
     code: &'static str,
     reason: &'static str,
 }
@@ -24,7 +24,7 @@ struct Failure {
 const NOT_FOUND: Failure = Failure { code: "ImageNotFound", reason: "Requested image not found" };
 
 /// `{imageTag, imageDigest}` of a request.
-struct ImageId<'a> {
+pub(super) struct ImageId<'a> {
     tag: Option<&'a str>,
     digest: Option<&'a str>,
 }
@@ -41,7 +41,7 @@ impl<'a> ImageId<'a> {
         Ok(ids.iter().map(ImageId::one).collect())
     }
 
-    fn one(id: &'a Value) -> Self {
+    pub(super) fn one(id: &'a Value) -> Self {
         ImageId { tag: id["imageTag"].as_str(), digest: id["imageDigest"].as_str() }
     }
 
@@ -63,7 +63,7 @@ impl<'a> ImageId<'a> {
     }
 
     /// The image, also an archived one.
-    fn stored(&self, target: &Target<'_>) -> Result<Manifest, Failure> {
+    pub(super) fn stored(&self, target: &Target<'_>) -> Result<Manifest, Failure> {
         match (self.digest, self.tag) {
             (None, None) => Err(Failure {
                 code: "MissingDigestAndTag",
@@ -91,7 +91,7 @@ impl<'a> ImageId<'a> {
         }
     }
 
-    fn json(&self, digest: Option<&str>) -> Value {
+    pub(super) fn json(&self, digest: Option<&str>) -> Value {
         let mut id = json!({});
         if let Some(digest) = digest.or(self.digest) {
             id["imageDigest"] = json!(digest);
@@ -216,7 +216,7 @@ fn detail(target: &Target<'_>, record: &ImageRecord) -> Value {
     detail
 }
 
-fn no_image(target: &Target<'_>, id: &ImageId<'_>) -> ApiError {
+pub(super) fn no_image(target: &Target<'_>, id: &ImageId<'_>) -> ApiError {
     let shown = |part: Option<&str>| part.map_or("null".to_owned(), |part| format!("'{part}'"));
     ApiError::new(
         400,
@@ -334,6 +334,9 @@ pub(super) fn check_layers(context: &Context, call: &Call) -> Answer {
             continue;
         }
         layers.push(match target.registry.blob_size(target.name, digest) {
+            Some(_) if target.registry.is_blob_archived(target.name, digest) => {
+                json!({ "layerDigest": digest, "layerAvailability": "ARCHIVED" })
+            }
             Some(size) => {
                 json!({ "layerDigest": digest, "layerAvailability": "AVAILABLE", "layerSize": size })
             }

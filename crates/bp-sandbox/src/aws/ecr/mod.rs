@@ -4,9 +4,11 @@ mod caches;
 mod images;
 mod layers;
 mod lifecycle;
+mod replication;
 mod repositories;
 mod request;
 mod storage_class;
+mod templates;
 
 use std::time::Duration;
 
@@ -22,11 +24,14 @@ use super::{
 /// How long a registry password is valid.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// The service. Its state is in the registries, except for pull-through cache rules and lifecycle policies.
+/// The service. Its state is in the registries, except for pull-through cache rules, lifecycle policies, creation
+/// templates and the configuration of replication.
 #[derive(Debug, Default)]
 pub(super) struct Ecr {
     caches: caches::Rules,
     policies: lifecycle::Policies,
+    replication: replication::Replication,
+    templates: templates::Templates,
 }
 
 impl Ecr {
@@ -50,6 +55,12 @@ impl Ecr {
             "GetLifecyclePolicyPreview" => self.policies.get_preview(context, call),
             "CreatePullThroughCacheRule" => self.caches.create(call, context.clock.now()),
             "DescribePullThroughCacheRules" => self.caches.describe(call),
+            "CreateRepositoryCreationTemplate" => self.templates.create(context, call, context.clock.now()),
+            "DescribeRepositoryCreationTemplates" => self.templates.describe(call),
+            "DeleteRepositoryCreationTemplate" => self.templates.delete(context, call),
+            "PutReplicationConfiguration" => self.replication.put(context, call),
+            "DescribeRegistry" => self.replication.describe(call),
+            "DescribeImageReplicationStatus" => replication::status(context, call),
             "BatchCheckLayerAvailability" => images::check_layers(context, call),
             "InitiateLayerUpload" => layers::initiate(context, call),
             "UploadLayerPart" => layers::upload_part(context, call),

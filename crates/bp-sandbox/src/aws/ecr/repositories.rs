@@ -76,9 +76,10 @@ pub(super) fn delete(context: &Context, call: &Call) -> Answer {
 
 pub(super) fn put_mutability(context: &Context, call: &Call) -> Answer {
     let Target { registry, id, name } = Target::of(context, call)?;
-    registry.set_mutability(name, mutability(call)?);
+    let mutability = mutability(call)?;
+    registry.set_mutability(name, mutability.clone());
     let mut answer = json!({ "registryId": id, "repositoryName": name });
-    write_mutability(&mut answer, &registry, name);
+    write_mutability(&mut answer, &mutability);
     Ok(answer)
 }
 
@@ -92,14 +93,14 @@ fn repository(registry: &Registry, id: &str, region: &str, name: &str) -> Value 
         "imageScanningConfiguration": { "scanOnPush": false },
         "encryptionConfiguration": { "encryptionType": "AES256" },
     });
-    if let Some((created_at, _)) = registry.describe(name) {
+    if let Some((created_at, mutability)) = registry.describe(name) {
         value["createdAt"] = json!(seconds(created_at));
+        write_mutability(&mut value, &mutability);
     }
-    write_mutability(&mut value, registry, name);
     value
 }
 
-fn mutability(call: &Call) -> Result<TagMutability, ApiError> {
+pub(super) fn mutability(call: &Call) -> Result<TagMutability, ApiError> {
     let filters = call.input["imageTagMutabilityExclusionFilters"].as_array().into_iter().flatten();
     let filters: Vec<String> =
         filters.filter_map(|filter| filter["filter"].as_str()).map(str::to_owned).collect();
@@ -123,16 +124,17 @@ fn mutability(call: &Call) -> Result<TagMutability, ApiError> {
     }
 }
 
-fn write_mutability(value: &mut Value, registry: &Registry, name: &str) {
-    let (kind, filters) = match registry.describe(name).map(|(_, mutability)| mutability) {
-        None | Some(TagMutability::Mutable) => ("MUTABLE", Vec::new()),
-        Some(TagMutability::Immutable) => ("IMMUTABLE", Vec::new()),
-        Some(TagMutability::ImmutableWithExclusion(filters)) => ("IMMUTABLE_WITH_EXCLUSION", filters),
-        Some(TagMutability::MutableWithExclusion(filters)) => ("MUTABLE_WITH_EXCLUSION", filters),
+/// Adds the tag mutability to a description.
+pub(super) fn write_mutability(value: &mut Value, mutability: &TagMutability) {
+    let (kind, filters): (_, &[String]) = match mutability {
+        TagMutability::Mutable => ("MUTABLE", &[]),
+        TagMutability::Immutable => ("IMMUTABLE", &[]),
+        TagMutability::ImmutableWithExclusion(filters) => ("IMMUTABLE_WITH_EXCLUSION", filters),
+        TagMutability::MutableWithExclusion(filters) => ("MUTABLE_WITH_EXCLUSION", filters),
     };
     value["imageTagMutability"] = json!(kind);
     if !filters.is_empty() {
-        let filter = |filter: String| json!({ "filterType": "WILDCARD", "filter": filter });
-        value["imageTagMutabilityExclusionFilters"] = filters.into_iter().map(filter).collect();
+        let filter = |filter: &String| json!({ "filterType": "WILDCARD", "filter": filter });
+        value["imageTagMutabilityExclusionFilters"] = filters.iter().map(filter).collect();
     }
 }
