@@ -9,7 +9,7 @@ use std::{
 use bp_artifact::{
     ImageRef, Operation, Repository, ResolvedImage, Tag,
     config::EnvironmentConfig,
-    document::{check_writable, write_atomically},
+    document::{check_writable, write},
     select::TagSelector,
     time::TimeSource,
 };
@@ -180,7 +180,7 @@ impl Promotion {
                 json!(earlier.unwrap_or(record)).to_string()
             };
             let lines: String = records.iter().map(|record| kept(record) + "\n").collect();
-            write_atomically(path, lines.as_bytes())?;
+            write(path, lines.as_bytes())?;
         }
         if self.options.attach_record {
             for record in &records {
