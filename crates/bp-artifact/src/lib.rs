@@ -29,7 +29,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `aws` | [`aws`]: one classifier for the errors of all AWS SDK calls |
-//! | `command` | `check::CommandCheck` |
+//! | `command` | `check::CommandCheck`; [`process`]: child processes that end with this one |
 //! | `ecr` | the digest resolver for Amazon ECR, with an injected `aws_sdk_ecr::Client` |
 //! | `schema` | the JSON Schema of `artifact.json`, generated from the types |
 //!
@@ -57,6 +57,8 @@ pub mod media_type;
 pub mod operation;
 mod parse;
 mod platform;
+#[cfg(feature = "command")]
+pub mod process;
 pub mod recording;
 pub mod reference;
 pub mod resolve;

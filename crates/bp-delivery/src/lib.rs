@@ -60,6 +60,8 @@ mod registries;
 pub mod render;
 pub mod secrets;
 mod session;
+#[cfg(feature = "render")]
+mod stop;
 #[cfg(feature = "cli")]
 pub mod verb;
 
