@@ -8,6 +8,7 @@ use bp_artifact::{
     error::Classified,
     saga::{Saga, SagaError, SagaEvent, SingleReceipt},
 };
+use bp_sandbox::cut;
 
 use crate::{
     deploy,
@@ -120,4 +121,43 @@ fn a_receipt_that_cannot_be_read_again_is_refused() {
         assert_eq!(ExitCode::from(error.class()), ExitCode::BadInput);
     }
     assert!(fake.changes().is_empty());
+}
+
+/// A paused clock, and no other task between two polls.
+fn stepwise() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).event_interval(1).build().unwrap()
+}
+
+#[test]
+fn a_deployment_or_a_rollback_dropped_at_any_await_is_completed_by_a_rerun() {
+    let new = image("new");
+    let cuts = cut::at_every_poll(stepwise, usize::MAX, async |cut| {
+        let (directory, path) = receipt_path();
+        let (ecs, eks) = (good("ecs"), good("eks").slow(6));
+        let saga = || async { Saga::new(targets(&[&ecs, &eks]), new.clone(), &path).run().await };
+        cut.run(&saga).await;
+        // The dropped run may still hold the receipt: this one waits until it has stopped.
+        let receipt = saga().await.unwrap();
+        assert_eq!(receipt.verdict, Some(Verdict::Deployed), "dropped after poll {}", cut.polls());
+        for (fake, entry) in [&ecs, &eks].into_iter().zip(&receipt.targets) {
+            assert_eq!(entry.previous, revision("old"), "dropped after poll {}", cut.polls());
+            assert_eq!(fake.changes().len(), 1, "one change, dropped after poll {}", cut.polls());
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "only the receipt remains");
+    });
+    assert!(cuts > 15, "{cuts}");
+
+    let cuts = cut::at_every_poll(stepwise, usize::MAX, async |cut| {
+        let (directory, path) = receipt_path();
+        let (ecs, eks) = (good("ecs"), good("eks"));
+        Saga::new(targets(&[&ecs, &eks]), new.clone(), &path).run().await.unwrap();
+        let rollback = || async { Saga::rollback(targets(&[&ecs, &eks]), &path).await };
+        cut.run(rollback).await;
+        let receipt = rollback().await.unwrap();
+        assert_eq!(receipt.verdict, Some(Verdict::RolledBack), "dropped after poll {}", cut.polls());
+        assert!(ecs.runs("old") && eks.runs("old"), "dropped after poll {}", cut.polls());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "only the receipt remains");
+    });
+    assert!(cuts > 8, "{cuts}");
 }
