@@ -130,11 +130,20 @@ const GRACE: Duration = Duration::from_secs(20);
 async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
     let mut signals = Signals::listen();
     let span = tracing::info_span!("command", name = V::NAME);
-    let mut work = Box::pin(verb.run(ui.clone()).instrument(span));
+    supervise(verb.run(ui.clone()).instrument(span), ui, async || signals.next().await).await
+}
+
+/// Runs `work`; at the first signal it stops, if it follows operations at their next safe point.
+async fn supervise(
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+    ui: &Ui,
+    mut next: impl AsyncFnMut() -> Signal,
+) -> ExitCode {
+    let mut work = Box::pin(work);
     let signal = tokio::select! {
         biased;
         end = &mut work => return ended(ui, end),
-        signal = signals.next() => signal,
+        signal = next() => signal,
     };
     if ui.stop().is_following() {
         ui.say(format!("{signal}: stopping at the next safe point; a second signal stops at once"));
@@ -142,7 +151,7 @@ async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
         let end = tokio::select! {
             biased;
             end = &mut work => Some(end),
-            _ = signals.next() => None,
+            _ = next() => None,
             () = late(ui) => None,
         };
         if let Some(end) = end {
@@ -200,4 +209,76 @@ fn quoting_safely(mut error: clap::Error) -> clap::Error {
         error.insert(kind, value);
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use bp_artifact::{
+        Operation,
+        deploy::{DeployEvent, TargetError},
+        operation::Emitter,
+    };
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::Output;
+
+    /// SIGTERM after one second, and SIGINT `second` seconds later.
+    fn signals(second: u64) -> impl AsyncFnMut() -> Signal {
+        let mut sent = vec![(second, Signal::Interrupt), (1, Signal::Terminate)];
+        async move || match sent.pop() {
+            Some((seconds, signal)) => {
+                sleep(Duration::from_secs(seconds)).await;
+                signal
+            }
+            None => pending().await,
+        }
+    }
+
+    type Work = Operation<DeployEvent, Result<ExitCode, TargetError>>;
+
+    /// Ends this many seconds after it was cancelled.
+    fn stops_after(seconds: u64) -> Work {
+        Operation::spawn(move |events: Emitter<DeployEvent>| async move {
+            events.cancelled().await;
+            sleep(Duration::from_secs(seconds)).await;
+            Ok(ExitCode::Interrupted)
+        })
+    }
+
+    async fn ends(work: impl AsyncFnOnce(&Ui) -> Result<ExitCode, Failure>, second: u64) -> (ExitCode, u64) {
+        let (ui, start) = (Ui::new(Output::Lines), Instant::now());
+        let code = supervise(work(&ui), &ui, signals(second)).await;
+        (code, start.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_within_the_grace_period_of_kubernetes() {
+        let waits = async |_: &Ui| pending().await;
+        assert_eq!(ends(waits, 600).await, (ExitCode::Terminated, 1), "nothing is followed");
+        let follows = async |ui: &Ui| Ok(ui.follow(stops_after(3)).await?);
+        assert_eq!(ends(follows, 600).await, (ExitCode::Terminated, 4), "it reports how far it got");
+        let hangs = async |ui: &Ui| Ok(ui.follow(stops_after(3600)).await?);
+        let (code, seconds) = ends(hangs, 600).await;
+        assert_eq!(code, ExitCode::Terminated);
+        assert!(seconds < 30, "SIGKILL would come after 30 s: {seconds}");
+        let ends_otherwise = async |ui: &Ui| {
+            let _ = ui.follow(stops_after(3)).await;
+            Ok(ExitCode::RolledBack)
+        };
+        assert_eq!(ends(ends_otherwise, 600).await, (ExitCode::RolledBack, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rollback_may_take_longer_and_a_second_signal_stops_it() {
+        let rolls_back = async |ui: &Ui| {
+            let _ = ui.follow(stops_after(0)).await;
+            ui.follow_rollback(Operation::<DeployEvent, _>::spawn(|_| sleep(Duration::from_secs(300)))).await;
+            Ok(ExitCode::RolledBack)
+        };
+        assert_eq!(ends(rolls_back, 600).await, (ExitCode::RolledBack, 301));
+        assert_eq!(ends(rolls_back, 50).await, (ExitCode::Terminated, 51));
+    }
 }

@@ -8,8 +8,9 @@ use std::{
 use tokio::{runtime::Runtime, sync::Notify};
 use tracing::{
     Event, Instrument as _, Metadata, Subscriber,
-    span::{Attributes, Current, Id, Record},
+    span::{Attributes, Id, Record},
 };
+use tracing_core::span::Current;
 
 use crate::sync::lock;
 

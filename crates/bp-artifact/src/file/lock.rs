@@ -12,10 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    is_refused, remove_leftovers,
-    target::{Target, directory_of},
-};
+use super::target::{Target, directory_of, is_refused, remove_leftovers};
 use crate::{
     text::{SingleLine, single_line, truncate},
     time::TimeSource,

@@ -18,8 +18,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::lock::{FileLock, Holder, LockError};
-use self::target::{Target, directory_of};
+use self::target::{Target, directory_of, is_refused};
+pub use self::{
+    lock::{FileLock, Holder, LockError},
+    target::remove_leftovers,
+};
 
 /// How much a check writes to prove that there is space: more than any document of this crate usually has.
 const PROBE: usize = 16 << 10;
@@ -136,27 +139,6 @@ impl FileWriter {
 /// When it cannot be examined.
 pub fn is_regular(path: &Path) -> io::Result<bool> {
     Ok(matches!(Target::of(path)?, Target::File { .. }))
-}
-
-/// Removes the temporary files that killed runs left beside the file at `path`, which no other process may be writing.
-/// Best effort: they do no damage.
-pub fn remove_leftovers(path: &Path) {
-    let Ok(Target::File { path, .. }) = Target::of(path) else { return };
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
-    let Ok(entries) = fs::read_dir(directory_of(&path)) else { return };
-    let prefix = format!(".{name}.");
-    let is_leftover = |entry: &str| {
-        let random = entry.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
-        random.is_some_and(|random| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()))
-    };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_leftover)) {
-        let _ = fs::remove_file(entry.path());
-    }
-}
-
-/// Whether a directory cannot be written, as distinct from a disk that is full.
-fn is_refused(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// A file that is being written. Unless it is finished, the existing file is kept and the temporary one removed.

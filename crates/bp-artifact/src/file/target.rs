@@ -75,6 +75,27 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
+/// Removes the temporary files that killed runs left beside the file at `path`, which no other process may be writing.
+/// Best effort: they do no damage.
+pub fn remove_leftovers(path: &Path) {
+    let Ok(Target::File { path, .. }) = Target::of(path) else { return };
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let Ok(entries) = fs::read_dir(directory_of(&path)) else { return };
+    let prefix = format!(".{name}.");
+    let is_leftover = |entry: &str| {
+        let random = entry.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+        random.is_some_and(|random| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_leftover)) {
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// Whether a directory cannot be written, as distinct from a disk that is full.
+pub(super) fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// An entry of `/dev/fd` or `/proc/<pid>/fd`. It looks like a symbolic link, but is the open file itself: replacing the
 /// file to which it points would leave the descriptor with the old one.
 #[cfg(unix)]
