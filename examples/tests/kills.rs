@@ -162,10 +162,11 @@ fn assert_runs(stage: &Stage, digest: &str, what: &str) {
 }
 
 /// The command with its own directory for temporary files, and everything logged.
-fn command(stage: &Stage, killed: Killed, temporary: &Path) -> Command {
+fn command(stage: &Stage, killed: Killed, number: u64, temporary: &Path) -> Command {
     let (name, arguments) = killed.line();
     let mut command = stage.command(name, arguments);
-    command.env("TMPDIR", temporary).env("RUST_LOG", "trace");
+    let output = if number / 4 % 2 == 0 { "lines" } else { "json" };
+    command.env("TMPDIR", temporary).env("RUST_LOG", "trace").env("BP_OUTPUT", output);
     command
 }
 
@@ -283,7 +284,7 @@ async fn run(seed: u64, number: u64, counts: &mut BTreeMap<Killed, usize>) -> Op
     if !counts.contains_key(&killed) {
         // How many requests a run makes that is not killed.
         let stage = stage_for(killed).await;
-        let end = ended(command(&stage, killed, temporary.path())).await;
+        let end = ended(command(&stage, killed, number, temporary.path())).await;
         assert_eq!(end.code, 0, "{killed:?}: {}", end.stderr);
         killed.check(&stage, true, "not killed").await;
         counts.insert(killed, stage.world.sandbox.ledger().count(|_| true));
@@ -300,7 +301,7 @@ async fn run(seed: u64, number: u64, counts: &mut BTreeMap<Killed, usize>) -> Op
     let what = format!("seed {seed}: {killed:?}, {signal} at request {request} of {}{full}", counts[&killed]);
 
     let before =
-        kill(&stage, command(&stage, killed, temporary.path()), request, signal, disk.as_ref()).await;
+        kill(&stage, command(&stage, killed, number, temporary.path()), request, signal, disk.as_ref()).await;
     let allowed: &[i32] = match signal {
         "-KILL" => &[-1, 0],
         "-TERM" => &[143, 0, 7],
@@ -315,7 +316,7 @@ async fn run(seed: u64, number: u64, counts: &mut BTreeMap<Killed, usize>) -> Op
     if let Some(disk) = &disk {
         disk.free();
     }
-    let after = ended(command(&stage, killed, temporary.path())).await;
+    let after = ended(command(&stage, killed, number, temporary.path())).await;
     let text = || after.stderr.lines().filter(|line| !line.contains("bp_")).collect::<Vec<_>>().join("\n");
     assert_eq!(after.code, 0, "{what}: the rerun failed: {}\nbefore: {}", text(), before.code);
     assert_no_secret(&after, &stage, &what);
