@@ -254,30 +254,41 @@ mod tests {
         (code, start.elapsed().as_secs())
     }
 
+    async fn waits(_: &Ui) -> Result<ExitCode, Failure> {
+        pending().await
+    }
+
+    async fn follows(ui: &Ui) -> Result<ExitCode, Failure> {
+        Ok(ui.follow(stops_after(3)).await?)
+    }
+
+    async fn hangs(ui: &Ui) -> Result<ExitCode, Failure> {
+        Ok(ui.follow(stops_after(3600)).await?)
+    }
+
+    async fn has_failed(ui: &Ui) -> Result<ExitCode, Failure> {
+        let _ = ui.follow(stops_after(3)).await;
+        Ok(ExitCode::RolledBack)
+    }
+
+    async fn rolls_back(ui: &Ui) -> Result<ExitCode, Failure> {
+        let _ = ui.follow(stops_after(0)).await;
+        ui.follow_rollback(Operation::<DeployEvent, ()>::spawn(|_| sleep(Duration::from_secs(300)))).await;
+        Ok(ExitCode::RolledBack)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn stops_within_the_grace_period_of_kubernetes() {
-        let waits = async |_: &Ui| pending().await;
         assert_eq!(ends(waits, 600).await, (ExitCode::Terminated, 1), "nothing is followed");
-        let follows = async |ui: &Ui| Ok(ui.follow(stops_after(3)).await?);
         assert_eq!(ends(follows, 600).await, (ExitCode::Terminated, 4), "it reports how far it got");
-        let hangs = async |ui: &Ui| Ok(ui.follow(stops_after(3600)).await?);
         let (code, seconds) = ends(hangs, 600).await;
         assert_eq!(code, ExitCode::Terminated);
         assert!(seconds < 30, "SIGKILL would come after 30 s: {seconds}");
-        let ends_otherwise = async |ui: &Ui| {
-            let _ = ui.follow(stops_after(3)).await;
-            Ok(ExitCode::RolledBack)
-        };
-        assert_eq!(ends(ends_otherwise, 600).await, (ExitCode::RolledBack, 4));
+        assert_eq!(ends(has_failed, 600).await, (ExitCode::RolledBack, 4), "its result counts");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rollback_may_take_longer_and_a_second_signal_stops_it() {
-        let rolls_back = async |ui: &Ui| {
-            let _ = ui.follow(stops_after(0)).await;
-            ui.follow_rollback(Operation::<DeployEvent, _>::spawn(|_| sleep(Duration::from_secs(300)))).await;
-            Ok(ExitCode::RolledBack)
-        };
         assert_eq!(ends(rolls_back, 600).await, (ExitCode::RolledBack, 301));
         assert_eq!(ends(rolls_back, 50).await, (ExitCode::Terminated, 51));
     }
