@@ -122,6 +122,17 @@ impl World {
     }
 }
 
+/// A temporary directory that only this user can read: kubeconfigs in it give access.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn private_directory() -> std::io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir()
+}
+
 /// An image of one version of the shop: real files, for two platforms.
 pub fn shop(version: &str) -> ImageBuilder {
     version_of("shop", version)

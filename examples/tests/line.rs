@@ -244,6 +244,31 @@ async fn writes_promotion_records_to_a_file_and_attaches_each_once() {
     let kept = serde_json::from_str::<PromotionRecord>(stage.read("record.jsonl").trim()).unwrap();
     assert_eq!(kept.previous.unwrap().as_str(), image.digest());
 
+    // A device, a link and standard output are written through, and the previous digest is not lost if that fails.
+    let restore = || sandbox.registry(staging.registry().as_str()).push(&image, "shop/web", "3.0.0");
+    let to = async |path: &str| {
+        restore();
+        stage.run("promote", &[&promote[..], &["--record", path]].concat()).await
+    };
+    let end = to("/dev/full").await;
+    assert_eq!(end.code, 7, "{end:?}");
+    let last = end.stderr.lines().last().unwrap();
+    assert!(
+        last.contains("could not be written") && last.contains(&format!("3.0.0 was {}", image.digest())),
+        "{last}"
+    );
+    let end = to("/dev/stdout").await;
+    assert_eq!(end.code, 0, "{end:?}");
+    let printed = end.stdout.lines().find_map(|line| serde_json::from_str::<PromotionRecord>(line).ok());
+    assert_eq!(printed.unwrap().previous.unwrap().as_str(), image.digest());
+    assert!(!std::fs::symlink_metadata("/dev/stdout").unwrap().is_file());
+    std::os::unix::fs::symlink("records/real.jsonl", stage.path("link.jsonl")).unwrap();
+    std::fs::create_dir(stage.path("records")).unwrap();
+    assert_eq!(to("link.jsonl").await.code, 0);
+    let written = serde_json::from_str::<PromotionRecord>(stage.read("records/real.jsonl").trim()).unwrap();
+    assert_eq!(written.previous.unwrap().as_str(), image.digest());
+    assert!(std::fs::symlink_metadata(stage.path("link.jsonl")).unwrap().is_symlink());
+
     // A file that cannot be written is detected before anything is copied.
     sandbox.registry(dev.registry().as_str()).push(&shop("3.0.2").build(), "shop/web", "3.0.0");
     let unwritable = [&promote[..], &["--record", "no/such/directory/record.jsonl"]].concat();

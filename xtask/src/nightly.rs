@@ -22,6 +22,8 @@ enum Chore {
     Mutants,
     /// 20,000 random schedules
     Soak,
+    /// 200 programs killed by a signal, and operations dropped at every poll
+    Kills,
     /// 20 copies between real registries with faults
     Registries,
     /// Compare image copies with other tools
@@ -42,6 +44,7 @@ impl Chore {
             Self::Package => return package(),
             Self::Mutants => &["mutants"],
             Self::Soak => &["soak", "--runs", "20000"],
+            Self::Kills => &["soak", "--kills"],
             Self::Registries => &["soak", "--registries"],
             Self::Copy => &["bench-copy"],
             Self::Ecs => &["bench-ecs"],

@@ -1,7 +1,7 @@
-//! `soak`: copies and ECS deployments with random faults, repeated with many seeds.
+//! `soak`: copies and ECS deployments with random faults, and programs that are killed, repeated with many seeds.
 //!
-//! The runs themselves are tests of bp-promote and bp-ecs, on the sandbox and a paused clock; this task runs them with
-//! their seeds.
+//! The runs themselves are tests: of bp-promote and bp-ecs on the sandbox and a paused clock, and of the example binaries;
+//! this task runs them with their seeds.
 
 use std::time::Duration;
 
@@ -23,17 +23,20 @@ pub(crate) struct Arguments {
     /// First seed; the others are consecutive
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Run a fixed sample of seeds, for CI: 200 of copies, 300 of ECS deployments
+    /// Run a fixed sample of seeds, for CI: 200 of copies, 300 of ECS deployments, 6 kills
     #[arg(long, conflicts_with_all = ["runs", "seed"])]
     sample: bool,
     /// Only copies of images
-    #[arg(long, conflicts_with = "ecs")]
+    #[arg(long, conflicts_with_all = ["ecs", "kills"])]
     copy: bool,
     /// Only ECS deployments
-    #[arg(long)]
+    #[arg(long, conflicts_with = "kills")]
     ecs: bool,
+    /// Only programs that are killed by a signal: 200 times, with --sample 6 times
+    #[arg(long, conflicts_with = "runs")]
+    kills: bool,
     /// Instead make 20 copies between real registries with faults in one request in ten, compared with crane
-    #[arg(long, conflicts_with_all = ["runs", "seed", "sample", "copy", "ecs"])]
+    #[arg(long, conflicts_with_all = ["runs", "seed", "sample", "copy", "ecs", "kills"])]
     registries: bool,
     #[command(flatten)]
     cache: Cache,
@@ -46,6 +49,8 @@ struct Part {
     /// The name of the test target, and the number of its tests.
     test: (&'static str, usize),
     sample: u64,
+    /// The number of runs, if it does not depend on `--runs`.
+    whole: Option<u64>,
     /// What its schedules are.
     what: &'static str,
 }
@@ -53,17 +58,38 @@ struct Part {
 const COPY: Part = Part {
     test: ("random", 2),
     sample: 200,
+    whole: None,
     what: "random schedules of copies, and 20 copies of an index with faults in one request in ten",
 };
-const ECS: Part = Part { test: ("schedules", 1), sample: 300, what: "random schedules of ECS deployments" };
+const ECS: Part =
+    Part { test: ("schedules", 1), sample: 300, whole: None, what: "random schedules of ECS deployments" };
+const KILLS: Part = Part {
+    test: ("kills", 1),
+    sample: 6,
+    whole: Some(200),
+    what: "kills of promote, dual-deploy, rollback and switch-traffic at random requests",
+};
+const CANCELLED: Part = Part {
+    test: ("cancelled", 3),
+    sample: 1,
+    whole: Some(1),
+    what: "round of operations that are dropped at each of their polls",
+};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.registries {
         return fault_runs::run(&arguments.cache, &arguments.builds);
     }
     let mut passed = true;
-    for (part, is_left_out) in [(COPY, arguments.ecs), (ECS, arguments.copy)] {
-        if !is_left_out {
+    let only = |chosen: bool| chosen || !(arguments.copy || arguments.ecs || arguments.kills);
+    let parts = [
+        (COPY, only(arguments.copy)),
+        (ECS, only(arguments.ecs)),
+        (KILLS, arguments.kills || (arguments.sample && only(false))),
+        (CANCELLED, arguments.kills && !arguments.sample),
+    ];
+    for (part, is_chosen) in parts {
+        if is_chosen {
             passed &= part.run(arguments)?;
         }
     }
@@ -72,7 +98,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 impl Part {
     fn run(&self, arguments: &Arguments) -> Result<bool> {
-        let (runs, seed) = if arguments.sample { (self.sample, 0) } else { (arguments.runs, arguments.seed) };
+        let (runs, seed) = if arguments.sample {
+            (self.sample, 0)
+        } else {
+            (self.whole.unwrap_or(arguments.runs), arguments.seed)
+        };
         let (test, count) = self.test;
         let mut cargo = command::cargo();
         // The whole workspace, so that the build is that of `cargo test --workspace`.

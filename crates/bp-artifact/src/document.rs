@@ -1,15 +1,16 @@
-//! Read documents with parse errors that state file, line and column, and write files atomically.
+//! Read documents with parse errors that state file, line and column, and write files.
 
 use std::{
-    fmt,
-    fs::{self, File},
-    io::{self, Write as _},
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::error::{Classified, ErrorClass};
+use crate::{
+    error::{Classified, ErrorClass},
+    file::FileWriter,
+};
 
 /// A location in a file, displayed as `bp.toml:3:14`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,69 +169,22 @@ pub(crate) fn to_json(value: &impl Serialize) -> String {
     text
 }
 
-/// Atomically replaces the content of the file at `path`: a reader, also after a crash, sees the old content or the new
-/// one, never a part.
+/// Writes a file as [`FileWriter`] does: atomically where it can be replaced.
 ///
 /// # Errors
-/// When the path has no file name, or its directory is not writable. No temporary file is left behind.
-pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), DocumentError> {
-    let failed = |source| DocumentError::Write { path: path.to_owned(), source };
-    let temporary = temporary_for(path).map_err(failed)?;
-    replace(&temporary, path, content)
-        .and_then(|()| sync_directory(directory_of(path)))
-        .inspect_err(|_| {
-            // Best effort: the first error is the one to return.
-            let _ = fs::remove_file(&temporary);
-        })
-        .map_err(failed)
+/// When the file cannot be written. No temporary file is left behind.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), DocumentError> {
+    let written = FileWriter::new().write(path, content);
+    written.map_err(|source| DocumentError::Write { path: path.to_owned(), source })
 }
 
-/// Checks that [`write_atomically`] could write the file at `path`, without changing it.
+/// Checks that [`write`] could write the file at `path`, without changing it.
 ///
 /// # Errors
-/// When the path has no file name or is a directory, or its directory is not writable.
+/// As [`write`].
 pub fn check_writable(path: &Path) -> Result<(), DocumentError> {
-    let failed = |source| DocumentError::Write { path: path.to_owned(), source };
-    if path.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
-    }
-    let temporary = temporary_for(path).map_err(failed)?;
-    File::options()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .and_then(|_| fs::remove_file(&temporary))
-        .map_err(failed)
-}
-
-/// The path of a new temporary file beside the file at `path`.
-fn temporary_for(path: &Path) -> io::Result<PathBuf> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".{:016x}.tmp", fastrand::u64(..)));
-    Ok(directory_of(path).join(temporary))
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn replace(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).create_new(true).open(temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(temporary, path)
-}
-
-/// Makes the rename durable, where directories can be synced.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+    let checked = FileWriter::new().check(path);
+    checked.map_err(|source| DocumentError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -248,42 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn writes_atomically_and_leaves_no_temporary_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.json");
-        write_atomically(&path, b"one").unwrap();
-        write_atomically(&path, b"two").unwrap();
-        assert_eq!(read(&path).unwrap(), "two");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_failed_write_reports_the_path_and_leaves_no_temporary_file() {
+    fn a_failed_write_reports_the_path() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("no/such/place.json");
-        let error = write_atomically(&missing, b"x").unwrap_err();
-        assert!(error.to_string().starts_with("cannot write "), "{error}");
-        assert_eq!(error.class(), ErrorClass::Unavailable);
-        // A directory at the path: the rename fails after the temporary file was written.
-        let taken = directory.path().join("taken");
-        fs::create_dir(&taken).unwrap();
-        assert!(write_atomically(&taken, b"x").is_err());
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-        assert!(write_atomically(Path::new("/"), b"x").is_err());
-    }
-
-    #[test]
-    fn checks_that_a_file_is_writable_without_changing_anything() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.json");
-        check_writable(&path).unwrap();
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-        write_atomically(&path, b"one").unwrap();
-        check_writable(&path).unwrap();
-        assert_eq!(read(&path).unwrap(), "one");
-        let missing = directory.path().join("no/such/place.json");
-        for invalid in [missing.as_path(), directory.path(), Path::new("/")] {
-            assert!(check_writable(invalid).is_err(), "{}", invalid.display());
+        for error in [write(&missing, b"x").unwrap_err(), check_writable(&missing).unwrap_err()] {
+            assert_eq!(error.to_string(), format!("cannot write {}", missing.display()));
+            assert_eq!(error.class(), ErrorClass::Unavailable);
         }
     }
 

@@ -41,6 +41,8 @@ pub enum ExitCode {
     AwaitingApproval,
     /// 125: a program that runs another one failed itself.
     RunFailed,
+    /// 129: interrupted by SIGHUP.
+    HungUp,
     /// 130: interrupted by SIGINT.
     Interrupted,
     /// 143: interrupted by SIGTERM.
@@ -75,6 +77,7 @@ impl ExitCode {
             ExitCode::Superseded => 8,
             ExitCode::AwaitingApproval => 9,
             ExitCode::RunFailed => 125,
+            ExitCode::HungUp => 129,
             ExitCode::Interrupted => 130,
             ExitCode::Terminated => 143,
             ExitCode::Child(code) => code,

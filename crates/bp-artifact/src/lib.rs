@@ -17,7 +17,7 @@
 //! # Modules
 //! - [`mod@reference`], [`digest`]: image references. [`select`], [`resolve`]: choose a tag, resolve it to its digest.
 //! - [`artifact`]: `artifact.json`. [`config`]: `bp.toml`, its environments and services. [`document`]: parse errors
-//!   with their location, and atomic file replacement.
+//!   with their location. [`file`]: atomic file replacement, and locks.
 //! - [`deploy`]: types shared by all deployments: targets, events, verdicts, causes, failure reports, receipts,
 //!   preflight. [`saga`]: deploys to several targets, all or none. [`check`]: checks that the deployed application
 //!   responds.
@@ -29,7 +29,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `aws` | [`aws`]: one classifier for the errors of all AWS SDK calls |
-//! | `command` | `check::CommandCheck` |
+//! | `command` | `check::CommandCheck`; [`process`]: child processes that end with this one |
 //! | `ecr` | the digest resolver for Amazon ECR, with an injected `aws_sdk_ecr::Client` |
 //! | `schema` | the JSON Schema of `artifact.json`, generated from the types |
 //!
@@ -50,12 +50,15 @@ pub mod digest;
 pub mod document;
 pub mod error;
 mod exit;
+pub mod file;
 pub mod host;
 mod image;
 pub mod media_type;
 pub mod operation;
 mod parse;
 mod platform;
+#[cfg(feature = "command")]
+pub mod process;
 pub mod recording;
 pub mod reference;
 pub mod resolve;

@@ -168,7 +168,8 @@ impl<E: Event, R: Send + 'static> IntoFuture for Operation<E, R> {
                 Ok(report) => report,
                 Err(join) => match join.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => unreachable!("an operation's task is never aborted"),
+                    // Only a runtime that shuts down aborts it, and with it the task that waits here.
+                    Err(_) => std::future::pending().await,
                 },
             }
         })
@@ -332,6 +333,37 @@ mod tests {
         assert_eq!(emitted.len(), UNREAD + 2);
         assert_eq!(emitted[..2], [Emitted::State("a"), Emitted::Line(2)]);
         assert_eq!(emitted[UNREAD..], [Emitted::Line(UNREAD + 1), Emitted::State("b")]);
+    }
+
+    /// Reports a panic during which it is dropped.
+    struct Watch(std::sync::mpsc::Sender<()>);
+
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                let _ = self.0.send(());
+            }
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_shuts_down_aborts_it_without_a_panic() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (panicked, panics) = std::sync::mpsc::channel();
+        runtime.block_on(async {
+            for _ in 0..100 {
+                let (work, watch) =
+                    (Operation::<Emitted, ()>::spawn(|_| std::future::pending()), Watch(panicked.clone()));
+                tokio::spawn(async move {
+                    let _watch = watch;
+                    work.await;
+                });
+                tokio::task::yield_now().await;
+            }
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        drop(panicked);
+        assert!(panics.recv().is_err());
     }
 
     #[tokio::test]

@@ -64,6 +64,8 @@ pub mod render;
 mod replication;
 pub mod secrets;
 mod session;
+#[cfg(feature = "render")]
+mod stop;
 #[cfg(feature = "cli")]
 pub mod verb;
 

@@ -1,5 +1,7 @@
 //! The frame of a program: arguments, logging, signals, the last line, the exit code.
 
+mod signal;
+
 use std::{
     future::Future,
     panic::{self, AssertUnwindSafe},
@@ -9,6 +11,7 @@ use std::{
 
 use bp_artifact::{ExitCode, text};
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
+pub use signal::{Signal, Signals};
 use tracing::{Instrument as _, Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -44,11 +47,8 @@ pub fn command<V: Verb>() -> Command {
 pub trait Verb: clap::Args {
     /// The name of the program, or of the subcommand.
     const NAME: &'static str;
-    /// Whether the work handles SIGINT and SIGTERM itself. Otherwise it is dropped at one: running operations stop at their
-    /// next safe point, and nothing is rolled back.
-    const HANDLES_SIGNALS: bool = false;
-
-    /// Does the work.
+    /// Does the work. At a signal, the operations that it follows with [`Ui`] stop at their next safe point; if it follows
+    /// none, it is dropped.
     ///
     /// # Errors
     /// What ends the program with [`Failure::exit_code`].
@@ -63,8 +63,9 @@ pub trait Verb: clap::Args {
 
 /// Runs a verb as a program of its own: reads its arguments, does its work, and returns the exit code.
 ///
-/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. SIGINT and SIGTERM drop the work: running
-/// operations stop at their next safe point, the platform continues, and the same command resumes.
+/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. At SIGINT, SIGTERM or SIGHUP, the operations in
+/// progress stop at their next safe point and report how far they got; the platform continues, and the same command
+/// resumes. A second signal stops at once. `nohup` is respected.
 pub fn run<V: Verb>() -> process::ExitCode {
     start(command::<V>(), run_with::<V>)
 }
@@ -125,66 +126,60 @@ fn is_free_of_credentials(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::DEBUG || metadata.target().starts_with("bp_")
 }
 
+/// How long the operations have to stop at a safe point. Kubernetes and Docker kill after 30 s and 10 s by default.
+const GRACE: Duration = Duration::from_secs(20);
+
 /// The work of a verb up to its end or to a signal.
 async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
-    let signal = async { if V::HANDLES_SIGNALS { std::future::pending().await } else { signal().await } };
-    tokio::select! {
+    let mut signals = Signals::listen();
+    let span = tracing::info_span!("command", name = V::NAME);
+    supervise(verb.run(ui.clone()).instrument(span), ui, async || signals.next().await).await
+}
+
+/// Runs `work`; at the first signal it stops, if it follows operations at their next safe point.
+async fn supervise(
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+    ui: &Ui,
+    mut next: impl AsyncFnMut() -> Signal,
+) -> ExitCode {
+    let mut work = Box::pin(work);
+    let signal = tokio::select! {
         biased;
-        end = verb.run(ui.clone()).instrument(tracing::info_span!("command", name = V::NAME)) => match end {
-            Ok(code) => code,
-            Err(failure) => {
-                ui.error(&failure.to_string());
-                failure.exit_code()
-            }
-        },
-        signal = signal => {
-            ui.error("interrupted: changes already applied remain; rerun the same command to resume");
-            signal.exit_code()
-        }
-    }
-}
-
-/// A signal that asks a program to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGINT: somebody pressed Ctrl-C, or a workflow was cancelled.
-    Interrupt,
-    /// SIGTERM: the machine, the container or the build is being stopped.
-    Terminate,
-}
-
-impl Signal {
-    /// How a program ends that ends because of it.
-    pub fn exit_code(self) -> ExitCode {
-        match self {
-            Signal::Interrupt => ExitCode::Interrupted,
-            Signal::Terminate => ExitCode::Terminated,
-        }
-    }
-}
-
-/// Waits for SIGINT or SIGTERM. From the first call on neither ends the process by itself.
-///
-/// # Cancel safety
-/// Cancel safe.
-pub async fn signal() -> Signal {
-    let terminate = async {
-        #[cfg(unix)]
-        if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            && terminate.recv().await.is_some()
-        {
-            return;
-        }
-        std::future::pending().await
+        end = &mut work => return ended(ui, end),
+        signal = next() => signal,
     };
-    tokio::select! {
-        // A process that can listen for no signals ends by them.
-        interrupt = tokio::signal::ctrl_c() => match interrupt {
-            Ok(()) => Signal::Interrupt,
-            Err(_) => std::future::pending().await,
-        },
-        () = terminate => Signal::Terminate,
+    if ui.stop().is_following() {
+        ui.say(format!("{signal}: stopping at the next safe point; a second signal stops at once"));
+        ui.interrupt();
+        let end = tokio::select! {
+            biased;
+            end = &mut work => Some(end),
+            _ = next() => None,
+            () = late(ui) => None,
+        };
+        if let Some(end) = end {
+            let code = ended(ui, end);
+            return if code == ExitCode::Interrupted { signal.exit_code() } else { code };
+        }
     }
+    drop(work);
+    ui.error("interrupted: changes already applied remain; rerun the same command to resume");
+    signal.exit_code()
+}
+
+/// Completes when the operations should have stopped. A rollback may take longer: it has its own deadline.
+async fn late(ui: &Ui) {
+    tokio::time::sleep(GRACE).await;
+    while ui.stop().is_rolling_back() {
+        tokio::time::sleep(GRACE).await;
+    }
+}
+
+fn ended(ui: &Ui, end: Result<ExitCode, Failure>) -> ExitCode {
+    end.unwrap_or_else(|failure| {
+        ui.error(&failure.to_string());
+        failure.exit_code()
+    })
 }
 
 /// Prints what clap says about a wrong command line, or the help that was asked for, and returns the exit code.
@@ -217,4 +212,87 @@ fn quoting_safely(mut error: clap::Error) -> clap::Error {
         error.insert(kind, value);
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use bp_artifact::{
+        Operation,
+        deploy::{DeployEvent, TargetError},
+        operation::Emitter,
+    };
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::Output;
+
+    /// SIGTERM after one second, and SIGINT `second` seconds later.
+    fn signals(second: u64) -> impl AsyncFnMut() -> Signal {
+        let mut sent = vec![(second, Signal::Interrupt), (1, Signal::Terminate)];
+        async move || match sent.pop() {
+            Some((seconds, signal)) => {
+                sleep(Duration::from_secs(seconds)).await;
+                signal
+            }
+            None => pending().await,
+        }
+    }
+
+    type Work = Operation<DeployEvent, Result<ExitCode, TargetError>>;
+
+    /// Ends this many seconds after it was cancelled.
+    fn stops_after(seconds: u64) -> Work {
+        Operation::spawn(move |events: Emitter<DeployEvent>| async move {
+            events.cancelled().await;
+            sleep(Duration::from_secs(seconds)).await;
+            Ok(ExitCode::Interrupted)
+        })
+    }
+
+    async fn ends(work: impl AsyncFnOnce(&Ui) -> Result<ExitCode, Failure>, second: u64) -> (ExitCode, u64) {
+        let (ui, start) = (Ui::new(Output::Lines), Instant::now());
+        let code = supervise(work(&ui), &ui, signals(second)).await;
+        (code, start.elapsed().as_secs())
+    }
+
+    async fn waits(_: &Ui) -> Result<ExitCode, Failure> {
+        pending().await
+    }
+
+    async fn follows(ui: &Ui) -> Result<ExitCode, Failure> {
+        Ok(ui.follow(stops_after(3)).await?)
+    }
+
+    async fn hangs(ui: &Ui) -> Result<ExitCode, Failure> {
+        Ok(ui.follow(stops_after(3600)).await?)
+    }
+
+    async fn has_failed(ui: &Ui) -> Result<ExitCode, Failure> {
+        let _ = ui.follow(stops_after(3)).await;
+        Ok(ExitCode::RolledBack)
+    }
+
+    async fn rolls_back(ui: &Ui) -> Result<ExitCode, Failure> {
+        let _ = ui.follow(stops_after(0)).await;
+        ui.follow_rollback(Operation::<DeployEvent, ()>::spawn(|_| sleep(Duration::from_secs(300)))).await;
+        Ok(ExitCode::RolledBack)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_within_the_grace_period_of_kubernetes() {
+        assert_eq!(ends(waits, 600).await, (ExitCode::Terminated, 1), "nothing is followed");
+        assert_eq!(ends(follows, 600).await, (ExitCode::Terminated, 4), "it reports how far it got");
+        let (code, seconds) = ends(hangs, 600).await;
+        assert_eq!(code, ExitCode::Terminated);
+        assert!(seconds < 30, "SIGKILL would come after 30 s: {seconds}");
+        assert_eq!(ends(has_failed, 600).await, (ExitCode::RolledBack, 4), "its result counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rollback_may_take_longer_and_a_second_signal_stops_it() {
+        assert_eq!(ends(rolls_back, 600).await, (ExitCode::RolledBack, 301));
+        assert_eq!(ends(rolls_back, 50).await, (ExitCode::Terminated, 51));
+    }
 }

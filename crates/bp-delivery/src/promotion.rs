@@ -10,7 +10,8 @@ use bp_artifact::{
     ImageRef, Operation, Repository, ResolvedImage, Tag,
     config::EnvironmentConfig,
     deploy::preflight::Finding,
-    document::{check_writable, write_atomically},
+    document::{check_writable, write},
+    file::is_regular,
     select::TagSelector,
     time::TimeSource,
 };
@@ -203,7 +204,15 @@ impl Promotion {
                 json!(earlier.unwrap_or(record)).to_string()
             };
             let lines: String = records.iter().map(|record| kept(record) + "\n").collect();
-            write_atomically(path, lines.as_bytes())?;
+            write(path, lines.as_bytes()).map_err(|error| {
+                let failure = Failure::from(error)
+                    .context("the images were promoted, but their records could not be written");
+                let moved = records.iter().filter_map(|record| {
+                    let previous = record.previous.as_ref().filter(|previous| **previous != record.digest)?;
+                    Some(format!("{} was {previous}", record.reference))
+                });
+                moved.fold(failure, Failure::hint)
+            })?;
         }
         if self.options.attach_record {
             for record in &records {
@@ -219,9 +228,11 @@ impl Promotion {
     }
 }
 
-/// The records in a file that an earlier run has written; empty if there is none.
+/// The records in a file that an earlier run has written; empty if there is none. Nothing is read from a device or a pipe.
 fn earlier_records(path: &Path) -> Result<Vec<PromotionRecord>, Failure> {
-    match std::fs::read_to_string(path) {
+    let read = is_regular(path)
+        .and_then(|regular| if regular { std::fs::read_to_string(path) } else { Ok(String::new()) });
+    match read {
         Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Failure::bad_input(format!("cannot read {}: {error}", path.display()))),

@@ -23,7 +23,10 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::printer::{Printer, Stream, for_bar};
+use crate::{
+    printer::{Printer, Stream, for_bar},
+    stop::{Counted, Stop},
+};
 
 /// The output format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,6 +84,7 @@ struct UiState {
     open: Mutex<HashMap<String, ProgressBar>>,
     /// The last progress that was printed as a line, by the bar's key.
     printed: Mutex<HashMap<String, String>>,
+    stop: Stop,
 }
 
 impl Ui {
@@ -90,7 +94,17 @@ impl Ui {
         let draws = output == Output::Auto && terminal;
         let json = output == Output::Json;
         let (printer, open, printed) = (Printer::new(draws), Mutex::default(), Mutex::default());
-        Ui(Arc::new(UiState { json, printer, draws, open, printed }))
+        Ui(Arc::new(UiState { json, printer, draws, open, printed, stop: Stop::default() }))
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.0.stop
+    }
+
+    /// Cancels the operations that are followed, now and later: they stop at their next safe point, and their reports
+    /// describe how far they got. The program frame calls it at a signal.
+    pub fn interrupt(&self) {
+        self.0.stop.request();
     }
 
     pub(crate) fn printer(&self) -> &Printer {
@@ -149,25 +163,25 @@ impl Ui {
         self.0.printer.value(&Line { kind, data: value });
     }
 
-    /// Renders the events of an operation until it ends, and returns its report.
+    /// Renders the events of an operation until it ends, and returns its report. At [`interrupt`](Self::interrupt) the
+    /// operation is cancelled.
     ///
     /// # Cancel safety
     /// Dropping it drops the operation, which stops at its next safe point.
     pub async fn follow<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
-        self.follow_until(work, std::future::pending()).await
+        let _followed = self.0.stop.following();
+        self.follow_while(work, self.0.stop.requested(), |_| true).await
     }
 
-    /// As [`follow`](Self::follow); when `stop` completes, the operation is cancelled, and its report describes the
-    /// progress up to then.
-    ///
-    /// # Cancel safety
-    /// As [`follow`](Self::follow).
-    pub async fn follow_until<E: Show, R: Send + 'static>(
-        &self,
-        work: Operation<E, R>,
-        stop: impl Future<Output = ()>,
-    ) -> R {
-        self.follow_while(work, stop, |_| true).await
+    /// As [`follow`](Self::follow), for a rollback that was started because of an interruption, which does not cancel it.
+    pub(crate) async fn follow_rollback<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
+        let _rolling_back = self.rolling_back();
+        self.follow_while(work, std::future::pending(), |_| true).await
+    }
+
+    /// Until it is dropped, the program is not ended for being late to stop.
+    pub(crate) fn rolling_back(&self) -> Counted<'_> {
+        self.0.stop.rolling_back()
     }
 
     /// Renders the events of a deployment until its change is applied, and then cancels it: the deployment continues on
@@ -175,11 +189,8 @@ impl Ui {
     ///
     /// # Cancel safety
     /// As [`follow`](Self::follow).
-    pub async fn start<R: Send + 'static>(
-        &self,
-        work: Operation<DeployEvent, R>,
-        stop: impl Future<Output = ()>,
-    ) -> (R, Option<Started>) {
+    pub async fn start<R: Send + 'static>(&self, work: Operation<DeployEvent, R>) -> (R, Option<Started>) {
+        let _followed = self.0.stop.following();
         let mut started = None;
         let is_starting = |event: &DeployEvent| {
             if let DeployEvent::Applied { target, revision, deployment, adopted } = event {
@@ -192,11 +203,12 @@ impl Ui {
             }
             started.is_none()
         };
-        let result = self.follow_while(work, stop, is_starting).await;
+        let result = self.follow_while(work, self.0.stop.requested(), is_starting).await;
         (result, started)
     }
 
-    /// As [`follow_until`](Self::follow_until); also cancels the operation after an event for which `continues` is false.
+    /// Renders the events of an operation; cancels it when `stop` completes, and after an event for which `continues` is
+    /// false.
     async fn follow_while<E: Show, R: Send + 'static>(
         &self,
         mut work: Operation<E, R>,

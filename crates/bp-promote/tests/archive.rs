@@ -118,7 +118,7 @@ async fn restarts_an_archive_after_a_kill_while_writing() {
         let digest = bp_artifact::Digest::sha256(blob);
         fs::remove_file(packing.join("blobs/sha256").join(digest.hex())).unwrap();
     }
-    fs::write(directory.path().join("image.tar.tmp"), b"half").unwrap();
+    fs::write(directory.path().join(".image.tar.0123456789abcdef.tmp"), b"half").unwrap();
     assert_eq!(save(&world, &path).await.blobs.sent, 5);
     load(&world, OciLayout::open(&path).await.unwrap()).await.unwrap();
     world.assert_copied(&image);

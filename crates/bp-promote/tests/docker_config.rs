@@ -108,7 +108,8 @@ fn reports_failing_credential_helpers_and_kills_hanging_ones() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.json");
     let pid = directory.path().join("pid");
-    let hang = format!("echo $$ >{}; exec sleep 3600", pid.display());
+    // It is killed with the processes that it has started.
+    let hang = format!("sleep 3600 & echo $! >{}; wait", pid.display());
     for (script, text, expected) in [
         (hang.as_str(), r#"{"credsStore":"test"}"#, "docker-credential-test|60 s"),
         (&hang, r#"{"credHelpers":{"dev.example.com":"test"}}"#, "docker-credential-test|60 s"),

@@ -13,6 +13,9 @@
 //! [`Sandbox::serve`] binds a free port for every endpoint, for `crane`, `aws`, `kubectl` and your own pipeline. Do not
 //! pause tokio's clock then; [`Clock::accelerated`] makes the model run faster.
 //!
+//! # Interruptions
+//! [`cut`] drops work at each of its polls, to test that a rerun completes it.
+//!
 //! # Features
 //! | feature | adds |
 //! |---|---|
@@ -40,6 +43,7 @@ mod transport;
 
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod cut;
 #[cfg(feature = "kube")]
 pub mod kube;
 #[cfg(feature = "registry")]

@@ -18,7 +18,7 @@ use bp_delivery::{
     steps,
     verb::Verb,
 };
-use bp_examples::world::{World, version_of};
+use bp_examples::world::{World, private_directory, version_of};
 use bp_promote::{CopyOptions, OciLayout, copy, store::ImageAt};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
@@ -91,7 +91,7 @@ impl Tour {
     async fn start(ui: Ui) -> Result<Self, Failure> {
         let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
         let world = World::start(SPEED).await.map_err(unavailable)?;
-        let directory = tempfile::tempdir().map_err(unavailable)?;
+        let directory = private_directory().map_err(unavailable)?;
         let mut tour = Tour { session: Session::new(world.endpoints()), ui, world, directory, chapter: 0 };
         tour.chapter("Sandbox endpoints in this process");
         for (name, address) in tour.world.served.addresses() {

@@ -4,7 +4,7 @@ use std::{path::Path, process};
 
 use bp_artifact::{ExitCode, error::ErrorClass};
 use bp_delivery::{Failure, Ui, program, verb::Verb};
-use bp_examples::world::{ACCESS_KEY, World, bp_toml};
+use bp_examples::world::{ACCESS_KEY, World, bp_toml, private_directory};
 use serde_json::{Map, Value};
 
 /// Run the sandbox in the foreground and print the environment variables that point these binaries, aws-cli, crane,
@@ -26,12 +26,11 @@ fn main() -> process::ExitCode {
 
 impl Verb for Serve {
     const NAME: &'static str = "sandbox";
-    const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
         let mut world = World::start(self.speed).await.map_err(unavailable)?;
-        let directory = tempfile::tempdir().map_err(unavailable)?;
+        let directory = private_directory().map_err(unavailable)?;
         let config = bp_toml(self.speed);
         let variables = variables(&world, &config, directory.path()).map_err(unavailable)?;
 
@@ -42,10 +41,8 @@ impl Verb for Serve {
             ui.say(format!("# {host} listens at {url}"));
         }
         ui.say("# Paste the lines above into another terminal. Ctrl-C stops the sandbox.");
-        tokio::select! {
-            () = world.served.forever() => {}
-            _ = program::signal() => {}
-        }
+        // A signal drops this future, and with it the directory.
+        world.served.forever().await;
         Ok(ExitCode::Done)
     }
 }

@@ -7,7 +7,10 @@ use std::{path::Path, process::Stdio, time::Duration};
 use bp_artifact::{Artifact, ResolvedImage, Tag};
 use bp_examples::world::{ACCESS_KEY, BP_TOML, ONE_SERVICE, World, shop, stable_for, version_of};
 use bp_sandbox::Image;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
 
 /// A sandbox, and the working directory of a pipeline stage, with `bp.toml` and `artifact.json`.
 pub struct Stage {
@@ -135,6 +138,20 @@ impl Stage {
         child.kill().await.unwrap();
     }
 
+    /// Runs a binary, and sends it `signals` one after the other when it prints a line that contains `text`.
+    pub async fn signalled(&self, name: &str, arguments: &[&str], text: &str, signals: &[&str]) -> Ended {
+        signalled(self.command(name, arguments), text, signals).await
+    }
+
+    /// The names of the files in the working directory.
+    pub fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     /// The number of requests that changed state.
     pub fn changes(&self) -> usize {
         let changing =
@@ -179,6 +196,32 @@ pub async fn ended(mut command: Command) -> Ended {
     }
 }
 
+/// Runs a command, and sends it `signals` one after the other when it prints a line that contains `text` to standard error.
+pub async fn signalled(mut command: Command, text: &str, signals: &[&str]) -> Ended {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut stderr = String::new();
+    let work = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let found = stderr.is_empty() || !stderr.contains(text);
+            stderr.push_str(&line);
+            stderr.push('\n');
+            if found && line.contains(text) {
+                let pid = child.id().unwrap().to_string();
+                for signal in signals {
+                    let sent = std::process::Command::new("kill").args([*signal, &pid]).status();
+                    assert!(sent.unwrap().success());
+                }
+            }
+        }
+        child.wait().await.unwrap().code().unwrap_or(-1)
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(120), work).await;
+    let code = ended.unwrap_or_else(|_| panic!("the binary did not exit within 120 s: {stderr}"));
+    assert!(stderr.contains(text), "{text}: {stderr}");
+    Ended { code, stdout: String::new(), stderr }
+}
+
 fn binary(name: &str) -> &'static Path {
     Path::new(match name {
         "refresh-pull-secret" => env!("CARGO_BIN_EXE_refresh-pull-secret"),
@@ -197,6 +240,7 @@ fn binary(name: &str) -> &'static Path {
         "status" => env!("CARGO_BIN_EXE_status"),
         "wait" => env!("CARGO_BIN_EXE_wait"),
         "quickstart" => env!("CARGO_BIN_EXE_quickstart"),
+        "sandbox" => env!("CARGO_BIN_EXE_sandbox"),
         other => panic!("no binary {other}"),
     })
 }

@@ -232,7 +232,7 @@ impl Artifact {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), DocumentError> {
-        document::write_atomically(path.as_ref(), self.to_json().as_bytes())
+        document::write(path.as_ref(), self.to_json().as_bytes())
     }
 
     /// The content of `artifact.json`.

@@ -6,12 +6,15 @@ use futures_core::future::BoxFuture;
 use tokio::process::Command;
 
 use super::{Check, CheckVerdict};
-use crate::text;
+use crate::{
+    process::{Group, own_group},
+    text,
+};
 
 /// Runs a command, such as a smoke test, which passes with exit code 0.
 ///
-/// Its environment is `PATH` and the given variables, without the caller's credentials. It is killed when the check is
-/// dropped or times out.
+/// Its environment is `PATH` and the given variables, without the caller's credentials. It is killed, with the
+/// processes that it has started, when the check is dropped or times out.
 #[derive(Debug, Clone)]
 pub struct CommandCheck {
     program: PathBuf,
@@ -43,8 +46,15 @@ impl CommandCheck {
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let ended = match command.output().await {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let output = async {
+            let child = own_group(&mut command).spawn()?;
+            let group = Group::of(&child);
+            let output = child.wait_with_output().await?;
+            group.ended();
+            Ok::<_, std::io::Error>(output)
+        };
+        let ended = match output.await {
             Ok(ended) => ended,
             Err(error) => return CheckVerdict::unobserved(format!("cannot run {}: {error}", self.name())),
         };
@@ -86,5 +96,29 @@ mod tests {
         assert!(matches!(shell("kill -9 $$").await, CheckVerdict::Unobserved { .. }));
         let none = CommandCheck::new("/no/such/program").attempt().await;
         assert!(matches!(none, CheckVerdict::Unobserved { reason } if reason.contains("/no/such/program")));
+    }
+    #[tokio::test]
+    async fn a_dropped_check_ends_with_the_processes_that_it_has_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pid");
+        let script = format!("sleep 600 & echo $! >{0}.new; mv {0}.new {0}; wait", file.display());
+        let check = CommandCheck::new("sh").argument("-c").argument(script);
+        let started = async {
+            while !file.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            verdict = check.attempt() => panic!("{verdict:?}"),
+            () = started => {}
+        }
+        let pid = std::fs::read_to_string(file).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let gone = async {
+            while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("the sleep is killed");
     }
 }

@@ -175,7 +175,7 @@ impl Receipt {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), DocumentError> {
-        document::write_atomically(path.as_ref(), document::to_json(self).as_bytes())
+        document::write(path.as_ref(), document::to_json(self).as_bytes())
     }
 
     /// Whether anything was changed at any target.

@@ -124,7 +124,7 @@ impl Recording {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), DocumentError> {
-        document::write_atomically(path.as_ref(), document::to_json(self).as_bytes())
+        document::write(path.as_ref(), document::to_json(self).as_bytes())
     }
 }
 

@@ -52,8 +52,9 @@ pub struct Saga {
 impl Saga {
     /// A deployment of `image` to `targets`, with its receipt at the path `receipt`.
     ///
-    /// Each environment has its own receipt. Concurrent runs with the same receipt are not prevented: the pipeline must
-    /// run one at a time.
+    /// Each environment has its own receipt. A second run with the same receipt waits for a short time, then ends with
+    /// [`SagaError::InUse`](super::SagaError::InUse). Runs on machines that do not share the file are not prevented: a
+    /// deployment of theirs in progress is never recorded as the rollback revision.
     pub fn new(targets: Vec<Arc<dyn Target>>, image: ResolvedImage, receipt: impl Into<PathBuf>) -> Self {
         let step = |target| Step { target, image: image.clone(), stage: 0 };
         Saga::of(targets.into_iter().map(step).collect(), receipt)

@@ -9,6 +9,7 @@ use crate::{
     deploy::{GateName, GateState, ReceiptState, RollbackCheck, TargetError, TargetId, Verdict},
     document::DocumentError,
     error::{Classified, ErrorClass},
+    file::Holder,
     reference::DigestRef,
 };
 
@@ -55,6 +56,21 @@ pub enum SagaError {
     /// The receipt cannot be read, or cannot be written before the first change. Nothing was changed.
     #[error(transparent)]
     Receipt(#[from] DocumentError),
+    /// Another run uses the receipt. Nothing was changed.
+    #[error("receipt {} is in use by {}: nothing was changed; rerun when that run has ended", path.display(), Run(holder.as_ref()))]
+    InUse {
+        /// The receipt.
+        path: PathBuf,
+        /// The process of that run, if it is known.
+        holder: Option<Holder>,
+    },
+    /// The receipt is a device, a FIFO or a descriptor, from which a rerun and a rollback could not read it. Nothing was
+    /// changed.
+    #[error("receipt {} is not a regular file, which a rerun and a rollback need", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// The receipt is of an unfinished run of another image. Nothing was changed.
     #[error(
         "receipt {} is of an unfinished deployment of {image} ({state}): deploy that image again, roll it back, or supersede it",
@@ -124,13 +140,12 @@ pub enum SagaError {
     #[error("no image of the targets has a digest, which a receipt requires; nothing was changed")]
     NoDigest,
     /// The caller cancelled.
-    #[error(
-        "interrupted: deployments in progress continue; rerun the same command to resume (rollback revisions: {})",
-        path.display()
-    )]
+    #[error("{}", Stopped(path, *recorded))]
     Interrupted {
         /// The receipt.
         path: PathBuf,
+        /// Whether the rollback revisions were recorded there. Otherwise nothing was changed.
+        recorded: bool,
     },
     /// The deployment ended, but the receipt could not be written.
     #[error("the deployment ended ({verdict}), but its receipt could not be written")]
@@ -141,6 +156,33 @@ pub enum SagaError {
         #[source]
         source: DocumentError,
     },
+}
+
+struct Run<'a>(Option<&'a Holder>);
+
+impl fmt::Display for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(holder) => write!(f, "another run ({holder})"),
+            None => f.write_str("another run"),
+        }
+    }
+}
+
+struct Stopped<'a>(&'a Path, bool);
+
+impl fmt::Display for Stopped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stopped(path, recorded) = self;
+        if !recorded {
+            return f.write_str("interrupted before the first change: nothing was changed");
+        }
+        let path = path.display();
+        write!(
+            f,
+            "interrupted: deployments in progress continue; rerun the same command to resume (rollback revisions: {path})"
+        )
+    }
 }
 
 struct Approvals<'a>(&'a [GateName]);
@@ -172,7 +214,9 @@ impl Classified for SagaError {
             SagaError::NoTargets
             | SagaError::DuplicateTarget { .. }
             | SagaError::DuplicateGate { .. }
-            | SagaError::UnknownGate { .. } => ErrorClass::BadInput,
+            | SagaError::UnknownGate { .. }
+            | SagaError::NotAFile { .. } => ErrorClass::BadInput,
+            SagaError::InUse { .. } => ErrorClass::Unavailable,
             SagaError::Receipt(error) => error.class(),
             SagaError::Unfinished { .. }
             | SagaError::UnprovenRollback { .. }

@@ -9,6 +9,7 @@ mod builder;
 mod error;
 mod event;
 mod gate;
+mod lock;
 mod open;
 mod outcome;
 mod plan;

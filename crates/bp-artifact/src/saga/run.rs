@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Gate, Saga, SagaError, SagaEvent, Step,
     gate::{self, Condition, Stage},
+    lock::lock,
     open::{self, Opened},
     outcome::{ended, unchanged, unobserved},
     verdict::{self, Joint},
@@ -97,9 +98,13 @@ impl Saga {
 }
 
 async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Receipt, SagaError> {
-    let Opened { receipt, resumed } = tokio::select! {
-        opened = open::open(&saga) => opened?,
-        () = events.cancelled() => return Err(SagaError::Interrupted { path: saga.path }),
+    let opening = async {
+        let locked = lock(&saga.path).await?;
+        Ok::<_, SagaError>((locked, open::open(&saga).await?))
+    };
+    let (_locked, Opened { receipt, resumed }) = tokio::select! {
+        opened = opening => opened?,
+        () = events.cancelled() => return Err(SagaError::Interrupted { path: saga.path, recorded: false }),
     };
     let targets = saga.steps.iter().map(|step| Arc::clone(&step.target)).collect();
     let mut run = Run { targets, path: saga.path, time: saga.time, receipt, events, may_be_restored: true };
@@ -157,6 +162,11 @@ async fn rollback(
 ) -> Result<Receipt, SagaError> {
     let ids: Vec<TargetId> = targets.iter().map(|target| target.id()).collect();
     open::check_names(&ids)?;
+    Receipt::read(&path)?;
+    let _locked = tokio::select! {
+        locked = lock(&path) => locked?,
+        () = events.cancelled() => return Err(SagaError::Interrupted { path, recorded: true }),
+    };
     let receipt = Receipt::read(&path)?;
     open::check_given(&receipt, &ids, &path)?;
     let mut run = Run { targets, path, time, receipt, events, may_be_restored: true };
@@ -178,9 +188,13 @@ async fn rollback_to_previous(
     time: TimeSource,
     events: Emitter<SagaEvent>,
 ) -> Result<Receipt, SagaError> {
-    let receipt = tokio::select! {
-        receipt = open::previous(&targets, time.now()) => receipt?,
-        () = events.cancelled() => return Err(SagaError::Interrupted { path }),
+    let opening = async {
+        let locked = lock(&path).await?;
+        Ok::<_, SagaError>((locked, open::previous(&targets, time.now()).await?))
+    };
+    let (_locked, receipt) = tokio::select! {
+        opened = opening => opened?,
+        () = events.cancelled() => return Err(SagaError::Interrupted { path, recorded: false }),
     };
     let mut run = Run { targets, path, time, receipt, events, may_be_restored: false };
     run.write()?;
@@ -454,7 +468,7 @@ impl Run {
     }
 
     fn interrupted(&self) -> SagaError {
-        SagaError::Interrupted { path: Path::to_owned(&self.path) }
+        SagaError::Interrupted { path: Path::to_owned(&self.path), recorded: true }
     }
 }
 

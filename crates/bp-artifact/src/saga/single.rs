@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     SagaError,
+    lock::lock,
     open::{current, read_if_exists, rollback_check},
     verdict,
 };
@@ -12,6 +13,7 @@ use crate::{
         Outcome, Receipt, ReceiptState, Revision, RollbackCheck, Target, TargetId, TargetReceipt, Verdict,
     },
     document::DocumentError,
+    file::FileLock,
     image::ResolvedImage,
     time::TimeSource,
 };
@@ -37,6 +39,8 @@ pub struct SingleReceipt {
     receipt: Receipt,
     path: PathBuf,
     time: TimeSource,
+    /// No other run uses the receipt in the meantime.
+    _locked: FileLock,
 }
 
 impl SingleReceipt {
@@ -91,6 +95,7 @@ impl SingleReceipt {
         checks: bool,
     ) -> Result<Self, SagaError> {
         let time = TimeSource::system();
+        let locked = lock(&path).await?;
         let earlier = read_if_exists(&path)?;
         if let Some(receipt) = &earlier {
             check_target(receipt, &target.id(), &path)?;
@@ -113,19 +118,28 @@ impl SingleReceipt {
             receipt = receipt.continuing(earlier);
         }
         receipt.write(&path)?;
-        Ok(SingleReceipt { receipt, path, time })
+        Ok(SingleReceipt { receipt, path, time, _locked: locked })
     }
 
     /// Reads the receipt of an unfinished deployment to `target` alone. `None` if it is finished, or of another one.
     ///
     /// # Errors
-    /// When the receipt does not exist or is invalid.
-    pub fn resume(target: &TargetId, path: impl Into<PathBuf>) -> Result<Option<Self>, DocumentError> {
+    /// When the receipt does not exist or is invalid, or another run uses it.
+    ///
+    /// # Permissions
+    /// None.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn resume(target: &TargetId, path: impl Into<PathBuf>) -> Result<Option<Self>, SagaError> {
         let path = path.into();
-        let receipt = Receipt::read(&path)?;
-        let is_only = receipt.targets.iter().all(|entry| entry.target == *target);
-        let is_open = receipt.state == ReceiptState::Started && !receipt.targets.is_empty();
-        Ok((is_only && is_open).then(|| SingleReceipt { receipt, path, time: TimeSource::system() }))
+        if read_open(target, &path)?.is_none() {
+            return Ok(None);
+        }
+        let locked = lock(&path).await?;
+        let receipt = read_open(target, &path)?;
+        let time = TimeSource::system();
+        Ok(receipt.map(|receipt| SingleReceipt { receipt, path, time, _locked: locked }))
     }
 
     /// The deployed image.
@@ -202,6 +216,14 @@ impl SingleReceipt {
         self.receipt.updated_at = self.time.now();
         self.receipt.write(&self.path)
     }
+}
+
+/// The receipt of an unfinished deployment to `target` alone.
+fn read_open(target: &TargetId, path: &Path) -> Result<Option<Receipt>, DocumentError> {
+    let receipt = Receipt::read(path)?;
+    let is_only = receipt.targets.iter().all(|entry| entry.target == *target);
+    let is_open = receipt.state == ReceiptState::Started && !receipt.targets.is_empty();
+    Ok(Some(receipt).filter(|_| is_only && is_open))
 }
 
 /// Refuses to overwrite the receipt of an unfinished deployment to another target.

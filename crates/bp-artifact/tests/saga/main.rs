@@ -1,5 +1,6 @@
 //! The saga with in-memory targets: every pair of outcomes, a kill at every step, and receipts of every kind.
 
+mod concurrent;
 mod fake;
 mod gates;
 mod later;

@@ -113,7 +113,7 @@ fn nothing_is_compensated_and_the_receipt_stays_open_while_the_deployment_contin
         let receipt = single(&fake, &image("1"), &path).unwrap();
         assert_eq!((receipt.state, receipt.verdict), (state, Some(verdict)));
         assert_eq!(fake.changes().len(), 1, "{verdict}");
-        let resumed = SingleReceipt::resume(&fake.id(), &path).unwrap();
+        let resumed = process(SingleReceipt::resume(&fake.id(), &path)).unwrap();
         assert_eq!(resumed.is_some(), state == Started, "{verdict}");
     }
 }

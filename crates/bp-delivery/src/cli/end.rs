@@ -2,7 +2,7 @@
 
 use bp_artifact::{
     ExitCode, Operation, Outcome, Verdict,
-    deploy::DeployEvent,
+    deploy::{DeployEvent, Target},
     error::{Classified, ErrorClass},
     saga::SingleReceipt,
 };
@@ -31,22 +31,88 @@ pub struct NoWaitArgs {
 }
 
 impl NoWaitArgs {
-    /// Follows a deployment to its end, or with `--no-wait` until the change was applied. `stop` cancels it.
+    /// Follows a deployment to its end, or with `--no-wait` until the change was applied.
     pub(crate) async fn follow<E: Classified + Send + 'static>(
         &self,
         ui: &Ui,
         work: Operation<DeployEvent, Result<Outcome, E>>,
-        stop: impl Future<Output = ()>,
     ) -> Result<End, E> {
         if !self.no_wait {
-            return ui.follow_until(work, stop).await.map(End::Ended);
+            return ui.follow(work).await.map(End::Ended);
         }
-        match ui.start(work, stop).await {
+        match ui.start(work).await {
             (Err(error), Some(started)) if error.class() == ErrorClass::Interrupted => {
                 Ok(End::Started(started))
             }
             (result, _) => result.map(End::Ended),
         }
+    }
+}
+
+/// Whether a signal rolls back.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackOnCancelArgs {
+    /// Roll back on SIGINT (Ctrl-C), SIGTERM or SIGHUP; without this flag, the deployment continues. A second signal stops
+    /// the rollback
+    #[arg(long)]
+    pub rollback_on_cancel: bool,
+}
+
+impl RollbackOnCancelArgs {
+    /// Refuses the combination with `--no-wait`, which ends before a signal could roll back.
+    ///
+    /// # Errors
+    /// When both are given.
+    pub(crate) fn check(&self, wait: &NoWaitArgs) -> Result<(), Failure> {
+        if self.rollback_on_cancel && wait.no_wait {
+            return Err(Failure::bad_input(
+                "--rollback-on-cancel has no effect with --no-wait: remove one of the two",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Restores the revision in the receipt if the deployment was interrupted after it had changed the target.
+    ///
+    /// # Errors
+    /// The error of the deployment, or of the rollback.
+    ///
+    /// # Permissions
+    /// Those of [`Target::current`] and [`Target::restore`].
+    ///
+    /// # Cancel safety
+    /// Dropped, the rollback stops at its next safe point; the receipt stays open.
+    pub(crate) async fn end<E: Classified>(
+        &self,
+        ui: &Ui,
+        target: &dyn Target,
+        receipt: &SingleReceipt,
+        end: Result<End, E>,
+    ) -> Result<End, Failure> {
+        let error = match end {
+            Ok(end) => return Ok(end),
+            Err(error) => error,
+        };
+        let is_interrupted = error.class() == ErrorClass::Interrupted;
+        let Some(previous) = receipt.previous().filter(|_| is_interrupted && self.rollback_on_cancel) else {
+            return Err(error.into());
+        };
+        let _rolling_back = ui.rolling_back();
+        let current = target.current().await?;
+        let is_unchanged = current.stable.id == previous.id || current.stable.image == previous.image;
+        if current.rolling_out.is_none() && is_unchanged {
+            return Err(error.into());
+        }
+        ui.say(format!("interrupted: rolling back to {previous}"));
+        Ok(End::RolledBack(ui.follow_rollback(target.restore(previous)).await?))
+    }
+}
+
+/// The exit code of a rollback that an interruption has started: the deployment failed, and the previous revision runs.
+pub(crate) fn rolled_back(verdict: Verdict) -> ExitCode {
+    match verdict {
+        Verdict::Deployed | Verdict::Unproven => ExitCode::RolledBack,
+        verdict => verdict.into(),
     }
 }
 
@@ -77,10 +143,7 @@ pub(crate) fn conclude(
         }
         Ok(End::RolledBack(outcome)) => {
             let written = receipt.map(|receipt| receipt.rolled_back(&outcome));
-            let code = match outcome.verdict() {
-                Verdict::Deployed | Verdict::Unproven => ExitCode::RolledBack,
-                verdict => verdict.into(),
-            };
+            let code = rolled_back(outcome.verdict());
             ui.ended(outcome);
             (written, code)
         }

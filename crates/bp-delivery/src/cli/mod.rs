@@ -12,7 +12,7 @@ use std::time::Duration;
 use bp_artifact::time::parse_duration;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource};
 
-pub(crate) use self::end::{End, conclude, worst};
+pub(crate) use self::end::{End, conclude, rolled_back, worst};
 pub use self::{
     config::{ConfigArgs, FileArgs},
     copy::{CopyArgs, JobsArgs, OtherName, ReplicationArgs, TransferArgs},
@@ -20,7 +20,7 @@ pub use self::{
         DeliveryArgs, EnvironmentArgs, ImageArgs, RollbackArgs, ServiceArg, ServicesArgs, SlotArgs,
         TakeOverArgs,
     },
-    end::NoWaitArgs,
+    end::{NoWaitArgs, RollbackOnCancelArgs},
     receipt::ReceiptArgs,
     registry::{AuthfileArgs, ConnectionArgs, RegistryArgs},
 };

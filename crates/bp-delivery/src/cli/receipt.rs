@@ -89,7 +89,7 @@ fn recorded(
 /// resumes.
 pub(super) fn abandon(ui: &Ui, receipt: SingleReceipt, failure: Failure) -> Failure {
     match failure.exit_code() {
-        ExitCode::Interrupted | ExitCode::Terminated | ExitCode::Unavailable => {}
+        ExitCode::HungUp | ExitCode::Interrupted | ExitCode::Terminated | ExitCode::Unavailable => {}
         ExitCode::Done
         | ExitCode::Unexpected
         | ExitCode::BadInput

@@ -10,7 +10,7 @@ use bp_eks::{
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, conclude},
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, conclude},
     program::Verb,
 };
 
@@ -31,6 +31,8 @@ pub struct DeployHelm {
     upgrade: Upgrade,
     #[command(flatten)]
     receipt: ReceiptArgs,
+    #[command(flatten)]
+    on_cancel: RollbackOnCancelArgs,
     #[command(subcommand)]
     command: Option<HelmCommand>,
 }
@@ -66,6 +68,7 @@ const UPGRADE: &[&str] = &[
     "build-version",
     "digest-key",
     "receipt",
+    "rollback-on-cancel",
 ];
 
 #[derive(Debug, clap::Subcommand)]
@@ -117,11 +120,9 @@ impl Verb for DeployHelm {
                     return Ok(ui.ended(ui.follow(self.upgrade.start(release, &image)).await?));
                 }
                 let receipt = self.receipt.start(&ui, &release, &image).await?;
-                conclude(
-                    &ui,
-                    Some(receipt),
-                    ui.follow(self.upgrade.start(release, &image)).await.map(End::Ended),
-                )
+                let end = ui.follow(self.upgrade.start(release.clone(), &image)).await.map(End::Ended);
+                let end = self.on_cancel.end(&ui, &release, &receipt, end).await;
+                conclude(&ui, Some(receipt), end)
             }
         }
     }

@@ -1,17 +1,19 @@
 //! Deploy images to every target of the selected services on ECS and EKS; if one fails, roll back all.
 
+use std::sync::Arc;
+
 use bp_artifact::{
     ExitCode,
     deploy::GateName,
-    saga::{Answer, Decision, Saga},
+    saga::{Answer, Decision, Saga, SagaError},
 };
 use futures_util::future::try_join_all;
 
 use crate::{
     Delivery, Failure, Ui, actor,
     cli::{
-        EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ReceiptArgs, RollbackArgs, ServicesArgs,
-        TakeOverArgs, WaitArgs,
+        EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ReceiptArgs, RollbackArgs,
+        RollbackOnCancelArgs, ServicesArgs, TakeOverArgs, WaitArgs, rolled_back,
     },
     gates,
     program::Verb,
@@ -39,6 +41,8 @@ pub struct DualDeploy {
     rollback: RollbackArgs,
     #[command(flatten)]
     receipt: ReceiptArgs,
+    #[command(flatten)]
+    on_cancel: RollbackOnCancelArgs,
     /// Abandon an unfinished run of other images that the receipt records
     #[arg(long)]
     supersede: bool,
@@ -59,7 +63,8 @@ impl Verb for DualDeploy {
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;
         if self.plan {
-            let unused = ["image-timeout", "timeout", "take-over", "accept-unproven-rollback"];
+            let unused =
+                ["image-timeout", "timeout", "take-over", "accept-unproven-rollback", "rollback-on-cancel"];
             self.given.refuse(&unused, "with --plan")?;
         }
         let deliveries = self.environment.open_services(&self.services).await?;
@@ -68,14 +73,24 @@ impl Verb for DualDeploy {
         }
         let resolved = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
         let services = try_join_all(resolved).await?;
-        let saga = Saga::of(steps(&services).await?, &self.receipt.receipt).gates(gates(&services).await?);
+        let steps = steps(&services).await?;
+        let targets = steps.iter().map(|step| Arc::clone(&step.target)).collect();
+        let saga = Saga::of(steps, &self.receipt.receipt).gates(gates(&services).await?);
         if self.plan {
             let plan = saga.plan();
             ui.result(&plan, &plan);
             return Ok(ExitCode::Done);
         }
         let saga = saga.supersede(self.supersede).answer(self.answer());
-        let receipt = ui.follow(saga.run()).await?;
+        let receipt = match ui.follow(saga.run()).await {
+            Err(SagaError::Interrupted { path, recorded: true }) if self.on_cancel.rollback_on_cancel => {
+                ui.say("interrupted: rolling back all targets");
+                let receipt = ui.follow_rollback(Saga::rollback(targets, path)).await?;
+                ui.rollback(&receipt);
+                return Ok(rolled_back(receipt.rollback_verdict()));
+            }
+            ended => ended?,
+        };
         ui.receipt(&receipt);
         Ok(receipt.verdict.map_or(ExitCode::Unexpected, ExitCode::from))
     }

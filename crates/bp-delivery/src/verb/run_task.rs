@@ -10,14 +10,14 @@ use clap::Args;
 use crate::{
     Delivery, Failure, Ui,
     cli::{EnvironmentArgs, ImageArgs, ImageTimeoutArgs, ServiceArg, name_and_value},
-    program::{Signal, Verb, signal},
+    program::Verb,
 };
 
 /// Run a one-off task, such as a migration, with the artifact's image and the settings of an environment's ECS service;
 /// exit with the code of its container
 ///
 /// The exit code is that of the container. It is 125 if the task was not started or did not end by itself, 2 for wrong
-/// arguments, and 130 or 143 after SIGINT or SIGTERM, which stop the task. A rerun of a killed run follows the task that
+/// arguments, and 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM, which stop the task. A rerun of a killed run follows the task that
 /// still runs.
 ///
 /// Example: run-task --env prod --command ./manage migrate --noinput
@@ -75,26 +75,24 @@ impl TaskArgs {
 
 impl Verb for RunTask {
     const NAME: &'static str = "run-task";
-    const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let mut received = None;
-        self.run_task(&ui, &mut received).await.map_err(|failure| {
-            let interrupted = received.filter(|_| failure.exit_code() == ExitCode::Interrupted);
-            failure.with_exit_code(interrupted.map_or(ExitCode::RunFailed, Signal::exit_code))
+        self.run_task(&ui).await.map_err(|failure| {
+            let is_interrupted = failure.exit_code() == ExitCode::Interrupted;
+            if is_interrupted { failure } else { failure.with_exit_code(ExitCode::RunFailed) }
         })
     }
 }
 
 impl RunTask {
-    async fn run_task(&self, ui: &Ui, received: &mut Option<Signal>) -> Result<ExitCode, Failure> {
+    async fn run_task(&self, ui: &Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;
         let delivery: Delivery = self.image.describe(self.environment.open(&self.service).await?)?;
         let timeout = self.image_wait.image_timeout.unwrap_or(delivery.service.deploy.image_timeout);
         let image = self.image.wait(&delivery, timeout, ui).await?;
         let task = self.task.apply_to(delivery.one_off()?);
         let work = delivery.ecs().await?.run_task(&image, &task);
-        let outcome = ui.follow_until(work, async { *received = Some(signal().await) }).await?;
+        let outcome = ui.follow(work).await?;
         let code = ExitCode::of_task(&outcome);
         ui.ended(outcome);
         Ok(code)

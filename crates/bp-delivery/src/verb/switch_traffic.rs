@@ -7,7 +7,9 @@ use bp_eks::IngressSwitch;
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, SlotArgs, TakeOverArgs, conclude},
+    cli::{
+        DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, SlotArgs, TakeOverArgs, conclude,
+    },
     program::Verb,
 };
 
@@ -27,6 +29,8 @@ pub struct SwitchTraffic {
     slots: SlotArgs,
     #[command(flatten)]
     receipt: ReceiptArgs,
+    #[command(flatten)]
+    on_cancel: RollbackOnCancelArgs,
     #[command(subcommand)]
     command: TrafficCommand,
 }
@@ -59,7 +63,7 @@ enum TrafficCommand {
 }
 
 /// The flags that apply only to commands that deploy an image.
-const IMAGE: &[&str] = &["image", "artifact", "image-timeout", "receipt"];
+const IMAGE: &[&str] = &["image", "artifact", "image-timeout", "receipt", "rollback-on-cancel"];
 /// The flags that apply only to commands that change a Deployment.
 const CHANGE: &[&str] = &["timeout", "take-over"];
 
@@ -68,12 +72,14 @@ impl TrafficCommand {
     fn check(&self, given: &GivenFlags) -> Result<(), Failure> {
         match self {
             TrafficCommand::Status => given.refuse(&[IMAGE, CHANGE].concat(), "with status"),
-            TrafficCommand::Stage | TrafficCommand::Switch { .. } => Ok(()),
+            TrafficCommand::Stage => {
+                given.refuse(&["rollback-on-cancel"], "with stage, which moves no traffic")
+            }
+            TrafficCommand::Switch { .. } => Ok(()),
             TrafficCommand::Back => given.refuse(IMAGE, "with back"),
             TrafficCommand::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
-            TrafficCommand::Ingress { .. } => {
-                given.refuse(&["kubernetes-service", "slots", "receipt"], "with ingress")
-            }
+            TrafficCommand::Ingress { .. } => given
+                .refuse(&["kubernetes-service", "slots", "receipt", "rollback-on-cancel"], "with ingress"),
         }
     }
 }
@@ -106,7 +112,9 @@ impl Verb for SwitchTraffic {
                 let image = self.delivery.image(&delivery, &ui).await?;
                 let service = service.bake(bake.unwrap_or_default());
                 let receipt = self.receipt.start(&ui, &service, &image).await?;
-                conclude(&ui, Some(receipt), ui.follow(service.switch(&image)).await.map(End::Ended))
+                let end = ui.follow(service.switch(&image)).await.map(End::Ended);
+                let end = self.on_cancel.end(&ui, &service, &receipt, end).await;
+                conclude(&ui, Some(receipt), end)
             }
             TrafficCommand::Back => Ok(ui.ended(ui.follow(service.switch_back()).await?)),
             TrafficCommand::CleanUp => Ok(ui.traffic(&service.clean_up().await?)),

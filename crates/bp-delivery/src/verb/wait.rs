@@ -7,7 +7,7 @@ use bp_artifact::{
     config::{EksObject, WorkloadKind},
     deploy::{Current, DeployEvent, TargetError, TargetId},
     error::Classified,
-    saga::SingleReceipt,
+    saga::{SagaError, SingleReceipt},
     text::SingleLine,
 };
 use futures_util::future::join_all;
@@ -61,7 +61,7 @@ impl Verb for Wait {
             )));
         }
         for Watched { id, .. } in &watched {
-            if let Some(receipt) = self.open_receipt(id)? {
+            if let Some(receipt) = self.open_receipt(&ui, id).await? {
                 receipts.insert(id.clone(), receipt);
             }
         }
@@ -80,10 +80,16 @@ impl Verb for Wait {
 }
 
 impl Wait {
-    fn open_receipt(&self, id: &TargetId) -> Result<Option<SingleReceipt>, Failure> {
-        match &self.receipt {
-            Some(path) if self.given.has("receipt") || path.exists() => Ok(SingleReceipt::resume(id, path)?),
-            Some(_) | None => Ok(None),
+    async fn open_receipt(&self, ui: &Ui, id: &TargetId) -> Result<Option<SingleReceipt>, Failure> {
+        let given = |path: &&PathBuf| self.given.has("receipt") || path.exists();
+        let Some(path) = self.receipt.as_ref().filter(given) else { return Ok(None) };
+        match SingleReceipt::resume(id, path).await {
+            // The run that deploys records the end itself.
+            Err(error @ SagaError::InUse { .. }) => {
+                ui.say(format!("{id}: {}: the receipt is not changed", Failure::from(error)));
+                Ok(None)
+            }
+            resumed => Ok(resumed?),
         }
     }
 

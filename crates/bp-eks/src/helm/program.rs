@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write, path::PathBuf, process::Stdio, time::Duration};
 
+use bp_artifact::process::{Group, own_group};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub(super) struct Ended {
 
 impl Program {
     pub(super) fn new(path: PathBuf, namespace: String, proxy: Proxy) -> Result<Self, HelmError> {
-        let directory = tempfile::tempdir()?;
+        let directory = private_directory()?;
         fs::write(directory.path().join("kubeconfig"), "")?;
         Ok(Program { path, namespace, proxy, directory })
     }
@@ -65,8 +66,8 @@ impl Program {
             .env_remove("HELM_KUBETOKEN")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .stderr(Stdio::piped());
+        own_group(&mut helm);
         helm
     }
 
@@ -122,8 +123,18 @@ impl Running {
     }
 }
 
+/// A directory that only this user can read: files in it contain values, which may be secrets.
+fn private_directory() -> std::io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir()
+}
+
 async fn ended(child: Child) -> std::io::Result<Ended> {
+    let group = Group::of(&child);
     let output = child.wait_with_output().await?;
+    group.ended();
     let stderr = String::from_utf8_lossy(&output.stderr);
     Ok(Ended { success: output.status.success(), message: last_error_line(&stderr), stdout: output.stdout })
 }
@@ -146,6 +157,14 @@ pub(super) fn args<const N: usize>(args: [&str; N]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_this_user_can_read_the_directory() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = private_directory().unwrap();
+        assert_eq!(fs::metadata(directory.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
 
     #[test]
     fn extracts_the_last_error_line() {

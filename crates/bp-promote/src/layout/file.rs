@@ -1,48 +1,38 @@
-//! Atomic file writes: a temporary file is renamed when it is complete.
+//! Files within a layout, which are replaced when they are complete.
 
 use std::path::{Path, PathBuf};
 
-use tokio::{fs, io::AsyncWriteExt as _};
+use bp_artifact::file::{FileWriter, NewFile};
+use tokio::{fs, io::AsyncWriteExt as _, task::spawn_blocking};
 
 use super::LayoutError;
 
-/// A file under a temporary name, which is removed on drop unless it was finished.
+/// A file that is being written, and discarded on drop unless it was finished.
 pub(super) struct Partial {
     pub(super) file: fs::File,
-    temporary: PathBuf,
+    written: NewFile,
     target: PathBuf,
-    finished: bool,
 }
 
 impl Partial {
     pub(super) async fn create(target: &Path) -> Result<Self, LayoutError> {
-        let directory = target.parent().unwrap_or(Path::new("."));
-        let failed = |source| LayoutError::Io { doing: "write", path: target.to_owned(), source };
-        fs::create_dir_all(directory).await.map_err(failed)?;
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = directory.join(format!(".{name}.{:016x}.tmp", fastrand::u64(..)));
-        let file = fs::File::create_new(&temporary).await.map_err(failed)?;
-        Ok(Partial { file, temporary, target: target.to_owned(), finished: false })
+        let path = target.to_owned();
+        let (file, written) = blocking(target, move || {
+            if let Some(directory) = path.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            let written = FileWriter::new().replacing_links().create(&path)?;
+            Ok((written.file().try_clone()?, written))
+        })
+        .await?;
+        Ok(Partial { file: fs::File::from_std(file), written, target: target.to_owned() })
     }
 
-    pub(super) async fn finish(mut self) -> Result<(), LayoutError> {
-        let done = async {
-            self.file.flush().await?;
-            self.file.sync_all().await?;
-            fs::rename(&self.temporary, &self.target).await
-        };
-        done.await.map_err(|source| LayoutError::Io { doing: "write", path: self.target.clone(), source })?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Best effort: a leftover temporary file does no damage.
-            let _ = std::fs::remove_file(&self.temporary);
-        }
+    pub(super) async fn finish(self) -> Result<(), LayoutError> {
+        let Partial { mut file, written, target } = self;
+        let flushed = file.flush().await;
+        flushed.map_err(|source| LayoutError::Io { doing: "write", path: target.clone(), source })?;
+        blocking(&target, || written.finish()).await
     }
 }
 
@@ -52,4 +42,14 @@ pub(super) async fn replace(target: &Path, bytes: &[u8]) -> Result<(), LayoutErr
     let written = partial.file.write_all(bytes).await;
     written.map_err(|source| LayoutError::Io { doing: "write", path: target.to_owned(), source })?;
     partial.finish().await
+}
+
+/// Runs file operations on a thread for them.
+pub(super) async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, LayoutError> {
+    let failed = |source| LayoutError::Io { doing: "write", path: path.to_owned(), source };
+    let interrupted = |_| failed(std::io::ErrorKind::Interrupted.into());
+    spawn_blocking(work).await.map_err(interrupted)?.map_err(failed)
 }

@@ -7,13 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bp_artifact::{Digest, Repository};
+use bp_artifact::{
+    Digest, Repository,
+    file::{FileWriter, remove_leftovers},
+};
 use futures_core::future::BoxFuture;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
-use tokio::task::spawn_blocking;
 
-use super::{LayoutError, OciLayout, files::Files, name_of};
+use super::{LayoutError, OciLayout, file::blocking, files::Files, name_of};
 use crate::{
     content::{Descriptor, Manifest, Reference},
     store::{BlobStream, Destination, PutError, StoreError, Stored, TagList},
@@ -43,6 +45,7 @@ impl OciArchive {
     pub async fn create(path: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let path = path.into();
         // A run was killed while it wrote the archive: the content is partly in the archive, partly in the directory.
+        remove_leftovers(&path);
         let packing = path.with_added_extension(PACKING);
         match tokio::fs::remove_dir_all(&packing).await {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -64,12 +67,10 @@ impl OciArchive {
         let Some(contents) = Contents::of(&self.parts).await? else { return Ok(()) };
         let (path, parts) = (self.path.clone(), self.parts.path().to_owned());
         blocking(&self.path, move || {
-            let [temporary, packing] = ["tmp", PACKING].map(|kind| path.with_added_extension(kind));
+            let packing = path.with_added_extension(PACKING);
             fs::rename(parts, &packing)?;
-            let file =
-                contents.write(&Files::Directory(packing.clone()), fs::File::create(&temporary)?, true)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
+            let file = FileWriter::new().create(&path)?;
+            contents.write(&Files::Directory(packing.clone()), file, true)?.finish()?;
             fs::remove_dir_all(packing)
         })
         .await
@@ -94,14 +95,6 @@ impl OciLayout {
 
 /// The extension of the directory with the collected content while the archive is written.
 const PACKING: &str = "packing";
-
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, LayoutError> {
-    let failed = |source| LayoutError::Io { doing: "write", path: path.to_owned(), source };
-    spawn_blocking(work).await.map_err(|_| failed(io::ErrorKind::Interrupted.into()))?.map_err(failed)
-}
 
 /// The content of an archive: the index and the files of the images that it lists, without leftovers of earlier runs.
 #[derive(Default)]

@@ -4,7 +4,10 @@
 
 use std::{io, process::Stdio, time::Duration};
 
-use bp_artifact::text::truncate;
+use bp_artifact::{
+    process::{Group, own_group},
+    text::truncate,
+};
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -96,13 +99,10 @@ async fn run(name: &str, command: &str, input: &[u8]) -> Result<Option<SecretSli
 
 /// Runs the helper; returns whether it succeeded, and its output.
 async fn exchange(program: &str, command: &str, input: &[u8]) -> io::Result<(bool, SecretSlice<u8>)> {
-    let mut child = Command::new(program)
-        .arg(command)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut helper = Command::new(program);
+    helper.arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = own_group(&mut helper).spawn()?;
+    let group = Group::of(&child);
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let write = async {
         if let Some(mut stdin) = stdin
@@ -125,7 +125,9 @@ async fn exchange(program: &str, command: &str, input: &[u8]) -> io::Result<(boo
     if output.expose_secret().len() as u64 > MAX_OUTPUT {
         return Err(io::Error::other(format!("its output exceeds {MAX_OUTPUT} bytes")));
     }
-    Ok((child.wait().await?.success(), output))
+    let ended = child.wait().await?;
+    group.ended();
+    Ok((ended.success(), output))
 }
 
 /// The login in the output of a helper. Some helpers return empty fields instead of an error if they have none.

@@ -1,6 +1,7 @@
 //! Client for OCI registries: manifests, blobs, tags, referrers and authentication.
 
 mod auth;
+mod auth_document;
 mod auth_file;
 mod blob;
 mod body;

@@ -28,13 +28,13 @@ pub struct DeployEcs {
 
 impl Verb for DeployEcs {
     const NAME: &'static str = "deploy-ecs";
-    const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let DeployEcs { given, delivery: args, rollback, receipt, ecs } = self;
         if ecs.revision.is_some() {
             given.refuse(&["artifact", "image-timeout", "accept-unproven-rollback"], "with --revision")?;
         }
+        ecs.on_cancel.check(&ecs.no_wait)?;
         if ecs.check {
             given.refuse(&["image-timeout", "receipt"], "with --check")?;
         }

@@ -8,8 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     Delivery, Failure, Ui,
-    cli::{End, NoWaitArgs},
-    program::signal,
+    cli::{End, NoWaitArgs, RollbackOnCancelArgs},
 };
 
 /// The options of a deployment to ECS.
@@ -33,9 +32,8 @@ pub(super) struct EcsArgs {
     pub(super) in_flight: Policy,
     #[command(flatten)]
     pub(super) no_wait: NoWaitArgs,
-    /// Roll back on SIGINT (Ctrl-C) or SIGTERM; without this flag, the deployment continues
-    #[arg(long, conflicts_with = "no_wait")]
-    pub(super) rollback_on_cancel: bool,
+    #[command(flatten)]
+    pub(super) on_cancel: RollbackOnCancelArgs,
     /// After success, deregister old revisions, except the latest COUNT and those in use
     #[arg(long, value_name = "COUNT", conflicts_with = "no_wait")]
     pub(super) keep_revisions: Option<usize>,
@@ -145,26 +143,16 @@ impl EcsArgs {
             }
             Wanted::Revision(revision) => service.restore(revision),
         };
-        let mut received = None;
-        let interrupted = async { received = Some(signal().await) };
-        match self.no_wait.follow(ui, deployment, interrupted).await {
-            Err(error @ Error::Interrupted { .. }) if self.rollback_on_cancel => {
+        match self.no_wait.follow(ui, deployment).await {
+            Err(error @ Error::Interrupted { .. }) if self.on_cancel.rollback_on_cancel => {
+                let _rolling_back = ui.rolling_back();
                 let Some(interrupted) = service.current().await?.rolling_out else {
                     return Err(error.into());
                 };
                 ui.say(format!("interrupted: rolling back {interrupted}"));
-                Ok(End::RolledBack(ui.follow(service.rollback()).await?))
+                Ok(End::RolledBack(ui.follow_rollback(service.rollback()).await?))
             }
-            Err(error) => {
-                let failure = Failure::from(error);
-                Err(match received {
-                    Some(signal) if failure.exit_code() == ExitCode::Interrupted => {
-                        failure.with_exit_code(signal.exit_code())
-                    }
-                    _ => failure,
-                })
-            }
-            Ok(end) => Ok(end),
+            end => Ok(end?),
         }
     }
 

@@ -7,7 +7,7 @@ use bp_artifact::ExitCode;
 use self::options::EksArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags, ReceiptArgs, TakeOverArgs, conclude},
+    cli::{DeliveryArgs, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -24,6 +24,8 @@ pub struct DeployEks {
     receipt: ReceiptArgs,
     #[command(flatten)]
     eks: EksArgs,
+    #[command(flatten)]
+    on_cancel: RollbackOnCancelArgs,
 }
 
 impl Verb for DeployEks {
@@ -31,8 +33,9 @@ impl Verb for DeployEks {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.eks.check {
-            self.given.refuse(&["image-timeout", "receipt"], "with --check")?;
+            self.given.refuse(&["image-timeout", "receipt", "rollback-on-cancel"], "with --check")?;
         }
+        self.on_cancel.check(&self.eks.no_wait)?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let delivery = self.delivery.image.describe(delivery)?;
         let workload = delivery.eks_with(|options| self.eks.options(options)).await?;
@@ -43,7 +46,8 @@ impl Verb for DeployEks {
         }
         let image = self.delivery.image(&delivery, &ui).await?;
         let receipt = self.receipt.start(&ui, &workload, &image).await?;
-        let end = self.eks.no_wait.follow(&ui, workload.deploy(&image), std::future::pending()).await;
+        let end = self.eks.no_wait.follow(&ui, workload.deploy(&image)).await;
+        let end = self.on_cancel.end(&ui, &workload, &receipt, end).await;
         conclude(&ui, Some(receipt), end)
     }
 }
