@@ -82,6 +82,11 @@ impl HelmFlags {
         flags.map(|flag| check(&flag).map(|()| flag)).collect::<Result<_, _>>().map(HelmFlags)
     }
 
+    /// Adds further flags; of several with one name, helm uses the last one.
+    pub(super) fn extend(&mut self, flags: HelmFlags) {
+        self.0.extend(flags.0);
+    }
+
     /// The flags.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

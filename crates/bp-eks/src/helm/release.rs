@@ -138,9 +138,14 @@ impl HelmRelease {
         self.with_chart(|own| own.set.push(("set-json", values.into())))
     }
 
-    /// Further flags of `helm upgrade`.
+    /// Further flags of `helm upgrade`, in addition to earlier ones.
     pub fn flags(self, flags: HelmFlags) -> Self {
-        self.with_chart(|own| own.flags = flags)
+        self.with_chart(|own| own.flags.extend(flags))
+    }
+
+    /// Whether the release has a [chart](Self::chart), which an upgrade requires.
+    pub fn has_chart(&self) -> bool {
+        self.0.chart.name.is_some()
     }
 
     /// Environment variables of the container, and the key of the chart's values that gets them. A chart whose
