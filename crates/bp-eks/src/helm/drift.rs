@@ -137,11 +137,15 @@ fn kept(object: &Value, live: &DynamicObject) -> Vec<Change> {
         if !manager.starts_with(BY_HAND) || entry.subresource.as_deref().is_some_and(|s| !s.is_empty()) {
             continue;
         }
-        let Some(fields) = &entry.fields_v1 else { continue };
+        let Some(owned) = entry.fields_v1.as_ref().map(|fields| &fields.0["f:spec"]) else { continue };
+        // The immutable selector belongs to the manager that created the workload, before helm took it over.
+        if !owned["f:selector"].is_null() {
+            continue;
+        }
         let mut found = Vec::new();
         let spec =
             Field { path: "spec".to_owned(), live: Some(&live.data["spec"]), chart: Some(&object["spec"]) };
-        collect(spec, &fields.0["f:spec"], &mut found);
+        collect(spec, owned, &mut found);
         changes.extend(found.into_iter().map(|field| {
             let chart = field.chart.map(shown);
             let value = field.live.map(shown).unwrap_or_default();
@@ -296,5 +300,9 @@ mod tests {
             ]
         );
         assert_eq!(kept(&chart, &live), [], "the field that kubectl owns does not exist any more");
+
+        let created = json!({ "f:spec": { "f:selector": {}, "f:replicas": {}, "f:minReadySeconds": {} } });
+        let live = self::live(&chart, |spec| spec["minReadySeconds"] = 5.into(), created);
+        assert_eq!(kept(&chart, &live), [], "created with kubectl, and taken over by helm");
     }
 }
