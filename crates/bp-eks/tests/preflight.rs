@@ -332,7 +332,7 @@ async fn target_role_of_a_pod_identity_association_must_trust_its_role() {
         "{wrong:?}"
     );
     world.sandbox.aws().role_with("111111111111", "data", &trust("eu-central-1/1/shop/prod/web"));
-    assert_eq!(found(target).await, [], "the session policy is no problem");
+    assert_eq!(found(target).await, [], "the session policy is only shown");
     let foreign = found("arn:aws:iam::222222222222:role/data").await;
     assert!(
         matches!(foreign.as_slice(), [(FindingState::Unknown, why)] if why.contains("another account") && why.contains(role)),

@@ -211,3 +211,37 @@ impl Upgrade {
         release.flags(flags)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> DeployHelm {
+        let command = crate::program::command::<DeployHelm>();
+        let all = ["deploy-helm", "--env", "prod"].iter().chain(arguments);
+        DeployHelm::from_arg_matches(&command.try_get_matches_from(all).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_for_helm() {
+        let upgrade = parsed(&[
+            "--release",
+            "web",
+            "--set",
+            "eks.namespace=x",
+            "--",
+            "--skip-crds",
+            "--set=a=b",
+            "history",
+        ]);
+        assert_eq!(upgrade.helm_flags, ["--skip-crds", "--set=a=b", "history"]);
+        assert!(upgrade.command.is_none() && HelmFlags::parse(upgrade.helm_flags).is_err());
+        let values = parsed(&["--set-value=--x=1", "-f", "-", "--set-json", "a={\"b\":1}"]);
+        assert_eq!(values.upgrade.set_value, ["--x=1"]);
+        assert!(matches!(parsed(&["history"]).command, Some(HelmCommand::History)));
+        let rollback = parsed(&["--release", "web", "rollback", "3"]);
+        assert!(matches!(rollback.command, Some(HelmCommand::Rollback { revision: Some(3) })));
+    }
+}

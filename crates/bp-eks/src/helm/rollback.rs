@@ -101,10 +101,13 @@ impl Release {
         let image = main_image(&places);
         let to = Revision::new(wanted.to_string(), image.as_str());
         let in_place = self.manifest(&helm, None).await?;
-        let changed_outside = self.changed_outside(&parse_manifest(&in_place, "get manifest")?).await;
-        let same = current.is_some_and(|current| current.revision == last)
-            && in_place == manifest
-            && changed_outside.is_empty();
+        let is_deployed = current.is_some_and(|current| current.revision == last);
+        let changed_outside = if is_deployed {
+            self.changed_outside(&parse_manifest(&in_place, "get manifest")?).await
+        } else {
+            Vec::new()
+        };
+        let same = is_deployed && in_place == manifest && changed_outside.is_empty();
         if !changed_outside.is_empty()
             && !self.forces_conflicts()
             && self.applies_on_server(&helm, &to.id).await?

@@ -125,6 +125,11 @@ impl Release {
         helm.check().await?;
         let chart = self.chart.name.as_deref();
         let chart = chart.ok_or_else(|| HelmError::NoChart { release: self.release.clone() })?;
+        if self.chart.files.iter().any(|file| file.as_os_str() == "-") {
+            let reason =
+                "helm runs twice, the first time as a dry run: write the values to a file".to_owned();
+            return Err(HelmError::Flag { flag: "--values=-".to_owned(), reason });
+        }
         if let Some(login) = &self.chart.login {
             helm.log_in(login, chart).await?;
         }
@@ -141,8 +146,9 @@ impl Release {
             .as_ref()
             .is_some_and(|(number, manifest)| *number == last && manifest.trim() == plan.manifest.trim());
         let changed_outside = match &before {
-            Some((_, manifest)) => self.changed_outside(&plan.of(manifest)?).await,
-            None => Vec::new(),
+            Some((number, manifest)) if *number == last => self.changed_outside(&plan.of(manifest)?).await,
+            // A later revision has failed, which may have changed the workloads.
+            Some(_) | None => Vec::new(),
         };
         let in_place = same && changed_outside.is_empty();
         let forces = self.forces_conflicts();

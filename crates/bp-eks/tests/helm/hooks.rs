@@ -121,7 +121,7 @@ async fn the_log_of_a_hooks_pod_is_read_before_helm_deletes_it() {
 }
 
 #[tokio::test]
-async fn a_hook_that_succeeds_and_the_failed_one_of_an_earlier_run_are_no_failure() {
+async fn ignores_a_hook_that_succeeds_and_the_failed_one_of_an_earlier_run() {
     let it = release().await;
     let (good, bad) = (it.world.image("good", exits_with_zero()), it.world.image("bad", crash()));
     with_hook(&it, "pre-upgrade", &job(&good));

@@ -79,7 +79,7 @@ async fn a_failed_hook_is_explained_although_helm_deletes_it() {
     let failing = |event: &DeployEvent| matches!(event, DeployEvent::Failing { failure, .. } if failure.message.starts_with(hook));
     assert_eq!(events.iter().filter(|event| failing(event)).count(), 1, "{events:?}");
     assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 2]);
-    // A hook that succeeds, and is deleted, is no failure.
+    // A hook that succeeds and is deleted does not fail the upgrade.
     assert_eq!(web.upgrade(&image(RUNS_TOO)).await.unwrap().verdict(), Verdict::Deployed);
     let _ = std::fs::remove_dir_all(chart);
     real.leave().await;
