@@ -68,11 +68,9 @@ fn session_policy(role: &RoleArn, policy: &str) -> Finding {
     let subject = format!("session policy of the EKS Pod Identity association with {role}");
     match serde_json::from_str::<serde_json::Value>(policy) {
         Ok(policy) => {
-            let statements = match &policy["Statement"] {
-                serde_json::Value::Array(statements) => statements.len(),
-                serde_json::Value::Null => 0,
-                _ => 1,
-            };
+            let statements = &policy["Statement"];
+            let one = usize::from(!statements.is_null());
+            let statements = statements.as_array().map_or(one, Vec::len);
             let message = format!(
                 "limits what the role allows; it has {statements} statements: an action that is denied to a program of the \
                 pods may be missing there"
