@@ -133,9 +133,6 @@ impl Chart {
     /// which it does as the last `--set-literal`.
     pub(super) fn upgrade(&self, image: &ResolvedImage, force_conflicts: bool) -> CommandLine {
         let mut line = CommandLine::new(["upgrade"]).switch("install");
-        if self.create_namespace {
-            line = line.switch("create-namespace");
-        }
         let source = [("version", &self.version), ("repo", &self.repository)];
         for (name, value) in source.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
             line = line.flag(name, value);
@@ -219,7 +216,6 @@ mod tests {
         let chart = Chart {
             version: Some("1.2.0".to_owned()),
             repository: Some("https://charts.example.com".to_owned()),
-            create_namespace: true,
             files: vec!["a,b.yaml".into(), "-x.yaml".into()],
             set: vec![("set", "image.digest=other".to_owned()), ("set-json", "x={\"a\":1}".to_owned())],
             flags: HelmFlags::parse(["--set-literal=image.digest=other", "--skip-crds"]).unwrap(),
@@ -230,7 +226,6 @@ mod tests {
         let expected = [
             "upgrade",
             "--install",
-            "--create-namespace",
             "--version=1.2.0",
             "--repo=https://charts.example.com",
             "--values=\"a,b.yaml\"",

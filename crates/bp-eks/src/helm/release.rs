@@ -111,7 +111,8 @@ impl HelmRelease {
         })
     }
 
-    /// Whether a first installation creates the namespace. Helm creates it without labels.
+    /// Whether an upgrade creates the namespace, without labels, if it does not exist. Requires the verb `create` on
+    /// `namespaces`.
     pub fn create_namespace(self, yes: bool) -> Self {
         self.with_chart(|own| own.create_namespace = yes)
     }

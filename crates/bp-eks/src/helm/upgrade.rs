@@ -9,6 +9,8 @@ use bp_artifact::{
         run::{Ended, Intent, Run},
     },
 };
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::PostParams};
 use serde::Deserialize;
 
 use super::{
@@ -24,7 +26,7 @@ use super::{
     proxy::Proxy,
     recover::deployed,
 };
-use crate::ending::Ending;
+use crate::{ending::Ending, error::Error};
 
 /// The result of the dry run.
 struct Plan {
@@ -97,8 +99,33 @@ impl Release {
         self.check_name()?;
         let holder = self.holder();
         tokio::select! {
-            held = self.lease_config().acquire(&holder) => held,
+            held = self.acquire_as(&holder) => held,
             () = reporter.cancelled() => Err(self.interrupted()),
+        }
+    }
+
+    async fn acquire_as(&self, holder: &str) -> Result<HeldLease, HelmError> {
+        match self.lease_config().acquire(holder).await {
+            // The Lease is in the namespace, so helm would create it too late.
+            Err(HelmError::Rollout(Error::NamespaceNotFound { .. })) if self.chart.create_namespace => {
+                self.create_namespace().await?;
+                self.lease_config().acquire(holder).await
+            }
+            acquired => acquired,
+        }
+    }
+
+    async fn create_namespace(&self) -> Result<(), HelmError> {
+        let name = &self.scope.namespace;
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.clone());
+        let namespaces = Api::<Namespace>::all(self.scope.client.clone());
+        match namespaces.create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            created => {
+                let failed = |e| self.scope.object("namespace", name).error("create namespaces", e);
+                Ok(created.map(drop).map_err(failed)?)
+            }
         }
     }
 

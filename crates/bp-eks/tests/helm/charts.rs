@@ -7,7 +7,7 @@ use bp_artifact::{
     error::{Classified, ErrorClass},
 };
 use bp_eks::{
-    HelmError, HelmRelease, Options,
+    Error, HelmError, HelmRelease, Options,
     helm::{HelmFlags, VariablesForm},
     pull_secret::RegistryToken,
 };
@@ -91,7 +91,6 @@ async fn values_and_flags_are_passed_on_and_the_image_wins() {
         .clone()
         .chart("--post-renderer=x")
         .chart_repository("https://charts.example.com")
-        .create_namespace(true)
         .values_file("-prod,eu.yaml")
         .set("replicas=3,image.digest=none")
         .set_string("release=007")
@@ -102,7 +101,6 @@ async fn values_and_flags_are_passed_on_and_the_image_wins() {
     let arguments = it.read("arguments");
     let last = arguments.lines().rfind(|line| line.starts_with("upgrade")).unwrap();
     for expected in [
-        "--create-namespace",
         "--repo=https://charts.example.com",
         "--values=\"-prod,eu.yaml\"",
         "--set=replicas=3,image.digest=none",
@@ -151,4 +149,23 @@ async fn variables_must_reach_the_container_or_the_upgrade_is_refused() {
     it.write("dry-run", &json!({ "manifest": rendered }).to_string());
     it.write("manifest", &rendered);
     assert_eq!(upgrade(&it, &release).await, Verdict::Deployed);
+}
+
+#[tokio::test]
+async fn a_missing_namespace_is_created_on_request_before_helm_is_started() {
+    let it = Release::new(options()).await;
+    it.write("history", "[]");
+    let fresh = it.world.namespace_called("fresh").helm("web", options()).chart("charts/web");
+    let fresh = fresh.program(it.home.path().join("helm"));
+    let error = fresh.upgrade(&it.second).await.unwrap_err();
+    assert!(matches!(error, HelmError::Rollout(Error::NamespaceNotFound { .. })), "{error:?}");
+    let (_, outcome) = it
+        .run(fresh.create_namespace(true).upgrade(&it.second), "upgrade", |it| {
+            assert!(it.world.cluster.object("namespaces", "", "fresh").is_some());
+            it.world.cluster.deployment("fresh", "web", &[("web", &it.second.reference.to_string())]);
+            it.write("done", "0");
+        })
+        .await;
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.verdict(), outcome.previous), (Verdict::Deployed, None));
 }
