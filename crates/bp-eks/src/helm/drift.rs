@@ -66,6 +66,21 @@ impl Release {
         Ok(Drift { definition, service, notes, ..Drift::of_proof(self.id.clone(), image, proof) })
     }
 
+    /// What was changed outside of helm, and what it kept, in the workloads of a manifest; without those that cannot be
+    /// read.
+    pub(super) async fn kept_by_helm(&self, manifest: &str, image: &ResolvedImage) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for object in parse_objects(manifest, "get manifest").unwrap_or_default() {
+            let workload = manifest::workload(&object);
+            let workload = workload.filter(|workload| !workload::of(workload.kind).runs_to_completion);
+            if let Some(workload) = workload {
+                let found = self.changed_by_hand(&object, &workload, image).await;
+                changes.extend(found.into_iter().flatten());
+            }
+        }
+        changes
+    }
+
     /// How a live workload differs from its manifest: images and variables of its containers, and the fields that were
     /// changed with kubectl, which helm keeps if its chart does not have them.
     async fn changed_by_hand(

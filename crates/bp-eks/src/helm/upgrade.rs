@@ -341,13 +341,17 @@ impl Release {
             let detail = format!("helm reports success, but the images of the pods could not be read: {why}");
             return Ok(Ending::Ended(Ended::Unproven, detail));
         }
-        let places = parse_manifest(&manifest?, "get manifest")?;
+        let manifest = manifest?;
+        let places = parse_manifest(&manifest, "get manifest")?;
         if !places.iter().any(|place| place.is(image.digest())) {
             let detail = format!(
                 "the chart ignores {}: the release's manifest has a different image",
                 self.chart.keys.digest
             );
             return Ok(Ending::Ended(Ended::DigestMismatch, detail));
+        }
+        for change in self.kept_by_helm(&manifest, image).await {
+            run.notice(format!("drift that helm keeps: {change}"));
         }
         // The first workload that is not verified decides.
         let worse = outcomes.iter().find_map(|outcome| Ended::of(outcome.proof.judge(image)));

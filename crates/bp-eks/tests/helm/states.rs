@@ -150,6 +150,19 @@ async fn changes_by_hand_that_helm_keeps_are_drift_by_name() {
         "{drift}"
     );
 
+    // A rerun reports it too.
+    it.write("dry-run", &json!({ "manifest": manifest(&first) }).to_string());
+    it.write("manifest1", &manifest(&first));
+    let mut work = it.release.upgrade(&first);
+    let mut notices = Vec::new();
+    while let Some(event) = work.next_event().await {
+        if let DeployEvent::Notice { message, .. } = event {
+            notices.push(message);
+        }
+    }
+    assert_eq!(work.await.unwrap().verdict(), Verdict::Deployed);
+    assert!(notices.iter().any(|n| n.contains("env[DEBUG].value") && n.starts_with("drift")), "{notices:?}");
+
     // Another digest, a release that is not deployed.
     history(&it, &[(1, "deployed"), (2, "failed")]);
     let drift = it.release.drift(&it.second).await.unwrap();
