@@ -27,8 +27,9 @@ use crate::rollout::diagnose;
 
 /// How long helm's deletion of a hook waits for the evidence.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The number of log lines to keep.
+/// The number of log lines to keep, and their maximum size.
 const LINES: i64 = 20;
+const LOG_BYTES: i64 = 64 << 10;
 
 /// A hook in helm's description of a release.
 #[derive(Debug, Deserialize)]
@@ -246,6 +247,7 @@ impl Hooks {
             let params = LogParams {
                 container: Some(container.clone()),
                 tail_lines: Some(LINES),
+                limit_bytes: Some(LOG_BYTES),
                 ..LogParams::default()
             };
             if let Ok(text) = pods.logs(&name, &params).await
