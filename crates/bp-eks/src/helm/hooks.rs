@@ -60,6 +60,22 @@ enum Runs {
     Pod(String),
 }
 
+/// The hooks in the output of `helm get hooks`: documents with a comment about their template.
+pub(super) fn parse_hooks(text: &str) -> Vec<HookEntry> {
+    let entry = |document: &str| {
+        let path = document.lines().find_map(|line| line.strip_prefix("# Source: ")).unwrap_or_default();
+        let objects = parse_objects(document, "get hooks").unwrap_or_default();
+        let annotation = objects.first().map(|object| &object["metadata"]["annotations"]["helm.sh/hook"]);
+        let events = annotation.and_then(Value::as_str).unwrap_or_default().split(',');
+        HookEntry {
+            path: path.to_owned(),
+            manifest: document.to_owned(),
+            events: events.map(|event| event.trim().to_owned()).collect(),
+        }
+    };
+    text.split("\n---\n").map(entry).collect()
+}
+
 impl HookEntry {
     /// The Jobs and Pods of the hook.
     fn read(&self) -> Vec<Hook> {
@@ -312,5 +328,28 @@ mod tests {
         assert!(pod.is_at("/api/v1/namespaces/shop/pods/check", "shop") && pod.job().is_none());
         assert!(!pod.is_at("/api/v1/namespaces/shop/pods/check-2", "shop"));
         assert_eq!(entry("a: [").read(), []);
+    }
+
+    #[test]
+    fn reads_the_hooks_of_a_revision() {
+        let spec = "spec: { template: { spec: { containers: [ { name: migrate, image: web } ] } } }";
+        let hook = |name: &str, event: &str| {
+            format!(
+                "---\n# Source: web/templates/{name}.yaml\nkind: Job\nmetadata:\n  name: {name}\n  annotations:\n    \
+                 helm.sh/hook: {event}\n{spec}\n"
+            )
+        };
+        let text =
+            format!("{}{}", hook("undo", "pre-rollback"), hook("check", "post-rollback, post-upgrade"));
+        let hooks: Vec<String> =
+            parse_hooks(&text).iter().flat_map(HookEntry::read).map(|hook| hook.shown()).collect();
+        assert_eq!(
+            hooks,
+            [
+                "pre-rollback hook job/undo (web/templates/undo.yaml)",
+                "post-rollback, post-upgrade hook job/check (web/templates/check.yaml)",
+            ]
+        );
+        assert!(parse_hooks("").iter().all(|entry| entry.read().is_empty()));
     }
 }

@@ -1,5 +1,7 @@
 //! Roll a Helm release back to an earlier revision, and verify which digests a release runs.
 
+use std::sync::Arc;
+
 use bp_artifact::{
     Outcome,
     deploy::{
@@ -13,6 +15,7 @@ use super::{
     command_line::CommandLine,
     context::{HelmRevision, Release},
     error::HelmError,
+    hooks::{HookEntry, Hooks, parse_hooks},
     lease::HeldLease,
     manifest::{ManifestContainer, parse_manifest},
     program::Program,
@@ -80,6 +83,15 @@ impl Release {
         Ok(if forces { line.switch("force-conflicts") } else { line })
     }
 
+    /// The hooks of a revision; none if they cannot be read.
+    async fn hooks_of(&self, helm: &Program, revision: &str) -> Vec<HookEntry> {
+        let line = CommandLine::new(["get", "hooks"]).flag("revision", revision).operand(&self.release);
+        match helm.run(line).await {
+            Ok(ended) if ended.success => parse_hooks(&String::from_utf8_lossy(&ended.stdout)),
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
     async fn rollback_held(
         &self,
         held: &mut HeldLease,
@@ -124,11 +136,17 @@ impl Release {
         if !same {
             held.record_revision(last + 1).await?;
             release_run.started = true;
+            let hooks = Hooks::before(self, run, &self.hooks_of(&helm, &to.id).await).await;
+            let hooks = Arc::new(hooks);
+            helm.watch_hooks(&hooks);
             if let Err(detail) = self.roll_back_to(&helm, &to.id, reporter).await? {
-                return Ok(match helm.last_error() {
-                    Some(why) => self.unobserved(run, &why),
-                    None => Ending::Ended(Ended::FailedInPlace, detail),
-                });
+                if let Some(why) = helm.last_error() {
+                    return Ok(self.unobserved(run, &why));
+                }
+                if let Some(report) = hooks.failed().await {
+                    run.failing(report);
+                }
+                return Ok(Ending::Ended(Ended::FailedInPlace, detail));
             }
         }
         match self.proof_of(&places, &image).await {
