@@ -60,6 +60,12 @@ impl RegistryToken {
         self.registries.push(registry.to_owned());
         self
     }
+
+    /// Base64 of `user:password`.
+    #[cfg(feature = "helm")]
+    pub(crate) fn authorization(&self) -> &SecretString {
+        &self.authorization
+    }
 }
 
 /// The result of a refresh.

@@ -1,11 +1,12 @@
-//! Rejected callers (401) and the lookup of their EKS access entry, on the sandbox in memory with a paused clock.
+//! Connections: rejected callers (401) with the lookup of their EKS access entry, and outages of the EKS API, on the
+//! sandbox in memory with a paused clock.
 
 mod common;
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use bp_artifact::time::TimeSource;
-use bp_eks::{Cluster, Connector, Error, Options, connect::AccessEntry};
-use bp_sandbox::kube::SECRET_ACCESS_KEY;
+use bp_artifact::{error::Classified, time::TimeSource};
+use bp_eks::{Cluster, ConnectError, Connector, Error, Options, connect::AccessEntry};
+use bp_sandbox::{Fault, kube::SECRET_ACCESS_KEY};
 use serde_json::json;
 
 use common::{World, chain, connector};
@@ -160,4 +161,32 @@ async fn explains_an_existing_access_entry_that_does_not_help() {
     assert!(access.to_string().contains("deleted and recreated"), "{access}");
     let user = connector(&world.sandbox, "shop").access("arn:aws:iam::111111111111:user/ada").await.unwrap();
     assert_eq!(user.entry, AccessEntry::Missing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_eks_api_is_waited_for_or_bridged_by_a_known_cluster() {
+    let world = World::new().await;
+    let outage = |times| {
+        world.sandbox.faults().inject(Fault::status(503).on("eks:DescribeCluster").times(times));
+    };
+    let connector = || connector(&world.sandbox, "shop");
+    let known = connector().describe().await.unwrap();
+    outage(20);
+    let begun = tokio::time::Instant::now();
+    let patient = connector().retry_for(std::time::Duration::from_secs(300));
+    assert!(patient.connect_with(world.sandbox.transport()).await.is_ok());
+    assert!(begun.elapsed() > std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    outage(u32::MAX);
+    let begun = tokio::time::Instant::now();
+    let limited = connector().retry_for(std::time::Duration::from_secs(30));
+    let error = limited.connect_with(world.sandbox.transport()).await.err().unwrap();
+    assert!(matches!(error, ConnectError::Unavailable { .. }) && error.is_retryable(), "{error:?}");
+    assert!((30..120).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+
+    let bridged = connector().known_cluster(known).connect_with(world.sandbox.transport()).await.unwrap();
+    let options = Options::new(std::time::Duration::from_secs(60)).unwrap();
+    let namespace = Cluster::new(bridged, "shop").namespace("prod");
+    let target = namespace.workload("deployment/web".parse().unwrap(), options).container("web");
+    assert!(target.current().await.is_ok(), "the cluster does not depend on the EKS API");
 }

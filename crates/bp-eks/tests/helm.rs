@@ -2,112 +2,27 @@
 //! observed. Uses a socket, so the sandbox's clock is advanced and tokio's is not paused.
 #![cfg(unix)]
 
+#[path = "helm/charts.rs"]
+mod charts;
 mod common;
+#[path = "helm/fixture.rs"]
+mod fixture;
+#[path = "helm/hooks.rs"]
+mod hooks;
+#[path = "helm/outside.rs"]
+mod outside;
+#[path = "helm/states.rs"]
+mod states;
 
-use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::time::Duration;
 
-use bp_artifact::{ExitCode, Outcome, ResolvedImage, Verdict, deploy::DeployEvent};
-use bp_eks::{HelmError, HelmRelease, Options, helm::HelmRun};
-use bp_sandbox::{Behaviour, Clock, Effect, Fault};
+use bp_artifact::{ExitCode, Verdict, deploy::DeployEvent};
+use bp_eks::Options;
+use bp_sandbox::{Effect, Fault};
 use serde_json::json;
-use tokio::task::JoinHandle;
 
-use common::{World, check_cancelled, check_stream};
-
-/// A fake helm that answers from files in its directory, and waits for the file `done`.
-fn helm(home: &Path) -> std::path::PathBuf {
-    let program = home.join("helm");
-    let script = format!(
-        "#!/bin/sh\ncd '{}' || exit 1\ncase \"$1 $*\" in\n\
-         'version '*) echo v4.0.0 ;;\n\
-         'history '*) cat history ;;\n\
-         *--revision=1*) cat manifest1 ;;\n\
-         'get '*) cat manifest ;;\n\
-         *'--dry-run=server'*) cat dry-run ;;\n\
-         *) : > \"$1\"; until [ -e done ]; do sleep 0.02; done; exit \"$(cat done)\" ;;\nesac\n",
-        home.display()
-    );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    program
-}
-
-fn manifest(image: &ResolvedImage) -> String {
-    format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec: {{ template: {{ spec: {{ containers: [ {{ name: \
-         web, image: \"{}\" }} ] }} }} }}\n",
-        image.reference
-    )
-}
-
-struct Release {
-    world: World,
-    home: tempfile::TempDir,
-    release: HelmRelease,
-    second: ResolvedImage,
-    _driver: JoinHandle<()>,
-}
-
-impl Release {
-    /// Revision 1 is deployed with the first image; the chart would deploy the second image.
-    async fn new(options: Options) -> Self {
-        let clock = Clock::tokio();
-        let driven = clock.clone();
-        let driver = tokio::spawn(async move {
-            loop {
-                driven.advance(Duration::from_millis(200));
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        });
-        let world = World::on(clock, |_| {}).await;
-        let second = world.image("second", Behaviour::default());
-        let home = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
-        file("history", &json!([{ "revision": 1, "status": "deployed" }]).to_string());
-        file("manifest1", &manifest(&world.first));
-        file("manifest", &manifest(&second));
-        file("dry-run", &json!({ "manifest": manifest(&second) }).to_string());
-        let release = world.namespace().helm("web", options).chart("charts/web").program(helm(home.path()));
-        Release { world, home, release, second, _driver: driver }
-    }
-
-    fn has(&self, file: &str) -> bool {
-        self.home.path().join(file).exists()
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.home.path().join(file), text).unwrap();
-    }
-
-    /// Reads all events, and calls `act` once when helm has started.
-    async fn run(
-        &self,
-        mut work: HelmRun,
-        verb: &str,
-        act: impl Fn(&Self),
-    ) -> (Vec<DeployEvent>, Result<Outcome, HelmError>) {
-        let (mut events, mut acted) = (Vec::new(), false);
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
-        loop {
-            tokio::select! {
-                event = work.next_event() => match event {
-                    Some(event) => events.push(event),
-                    None => return (events, work.await),
-                },
-                _ = tick.tick(), if !acted => if self.has(verb) {
-                    acted = true;
-                    act(self);
-                },
-            }
-        }
-    }
-
-    fn apply(&self, image: &ResolvedImage) {
-        let containers = json!([{ "name": "web", "image": image.reference.to_string() }]);
-        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-        self.world.cluster.patch("helm", "deployments", "prod", "web", &patch);
-    }
-}
+use common::{check_cancelled, check_stream};
+use fixture::{Release, manifest};
 
 #[tokio::test]
 async fn a_release_has_one_target_and_is_planned_and_finished_once() {

@@ -295,6 +295,51 @@ async fn role_of_the_pods_must_exist_and_trust_them() {
     );
 }
 
+#[cfg(feature = "iam")]
+#[tokio::test(start_paused = true)]
+async fn target_role_of_a_pod_identity_association_must_trust_its_role() {
+    let role = "arn:aws:iam::111111111111:role/shop-web";
+    let world = with_account(json!({})).await;
+    world.cluster.pod_identity("prod", "web", role);
+    let by_service = json!({ "Statement": [{
+        "Effect": "Allow", "Principal": { "Service": "pods.eks.amazonaws.com" }, "Action": "sts:*",
+    }] });
+    world.sandbox.aws().role_with("111111111111", "shop-web", &by_service);
+    let trust = |id: &str| {
+        json!({ "Statement": [{
+            "Effect": "Allow", "Principal": { "AWS": role }, "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Condition": { "StringEquals": { "sts:ExternalId": id } },
+        }] })
+    };
+    let lookups = Lookups::default().eks(eks(&world.sandbox)).iam(common::iam(&world.sandbox));
+    let found = async |target: &str| {
+        let association = json!({ "association": {
+            "clusterName": "shop", "namespace": "prod", "serviceAccount": "web", "associationId": "a-1",
+            "roleArn": role, "targetRoleArn": target, "externalId": "eu-central-1/1/shop/prod/web",
+            "policy": "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\"}]}",
+        } });
+        let answer = Effect::Answer { status: 200, headers: Vec::new(), body: association.to_string() };
+        world.sandbox.faults().inject(Fault::new(answer).on("eks:DescribePodIdentityAssociation"));
+        lookup_findings(&world, &lookups).await
+    };
+    let target = "arn:aws:iam::111111111111:role/data";
+    let missing = found(target).await;
+    assert!(matches!(missing.as_slice(), [(FindingState::Missing, _)]), "{missing:?}");
+    world.sandbox.aws().role_with("111111111111", "data", &trust("other"));
+    let wrong = found(target).await;
+    assert!(
+        matches!(wrong.as_slice(), [(FindingState::Invalid, why)] if why.contains("external id eu-central-1/1/shop")),
+        "{wrong:?}"
+    );
+    world.sandbox.aws().role_with("111111111111", "data", &trust("eu-central-1/1/shop/prod/web"));
+    assert_eq!(found(target).await, [], "the session policy is only shown");
+    let foreign = found("arn:aws:iam::222222222222:role/data").await;
+    assert!(
+        matches!(foreign.as_slice(), [(FindingState::Unknown, why)] if why.contains("another account") && why.contains(role)),
+        "{foreign:?}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn refused_dry_run_is_denied_and_unsupported_dry_run_unknown() {
     for (message, state) in [

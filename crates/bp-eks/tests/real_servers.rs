@@ -8,6 +8,8 @@ mod real;
 
 mod kubernetes {
     #[cfg(feature = "helm")]
+    mod charts;
+    #[cfg(feature = "helm")]
     pub(super) mod helm;
     mod kubectl;
     mod logs;

@@ -42,6 +42,25 @@ pub(super) const LEAVE: &str = "leave";
 pub(super) const ON: &str = "on";
 pub(super) const OFF: &str = "off";
 
+/// The forms of environment variables in the values of a chart.
+pub(super) const LIST: &str = "list";
+pub(super) const MAP: &str = "map";
+
+/// The keys that require a Helm release.
+pub(super) const RELEASE: &[&str] = &[
+    "eks.chart",
+    "eks.chart-version",
+    "eks.chart-repo",
+    "eks.create-namespace",
+    "eks.values",
+    "eks.digest-key",
+    "eks.helm-flags",
+    "eks.environment-key",
+    "eks.environment-form",
+];
+/// The sections that require a Helm release.
+pub(super) const RELEASE_SECTIONS: &[&str] = &["eks.set", "eks.set-string", "eks.set-file", "eks.set-json"];
+
 /// The keys of `[project]`.
 pub(super) const PROJECT: &[Key] = &[
     key("name", Kind::Text, "The project's name."),
@@ -131,7 +150,37 @@ pub(super) const DEPLOYED: &[Key] = &[
         "Whether the container gets the environment variable DEPLOY_PLATFORM=eks.",
     ),
     key("eks.release", Kind::Text, "The Helm release to upgrade, instead of a workload."),
-    key("eks.chart", Kind::Text, "The release's chart: a directory, an archive, or oci://..."),
+    key(
+        "eks.chart",
+        Kind::Text,
+        "The release's chart: a directory, an archive, oci://..., or a name in eks.chart-repo.",
+    ),
+    key("eks.chart-version", Kind::Text, "The chart's version, if not the latest one."),
+    key("eks.chart-repo", Kind::Text, "The URL of the chart's repository."),
+    key(
+        "eks.create-namespace",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether the first installation of the release creates the namespace.",
+    ),
+    key("eks.set.*", Kind::Text, "A value of the chart, as in helm --set; overrides the values files."),
+    key("eks.set-string.*", Kind::Text, "A value of the chart that is a string."),
+    key("eks.set-file.*", Kind::Text, "A value of the chart that is the content of this file."),
+    key("eks.set-json.*", Kind::Text, "A value of the chart as JSON."),
+    key(
+        "eks.helm-flags",
+        Kind::Words,
+        "Further flags of helm upgrade, each with its value, as in --labels=team=shop.",
+    ),
+    key(
+        "eks.environment-key",
+        Kind::Text,
+        "The key of the chart's values that gets the environment variables of eks.environment.",
+    ),
+    key(
+        "eks.environment-form",
+        Kind::OneOf(&[LIST, MAP]),
+        "Whether these are a list of objects with name and value, or a map; defaults to list.",
+    ),
     key(
         "eks.values",
         Kind::Text,

@@ -15,7 +15,7 @@ use toml::{
 
 use super::{
     ConfigError, Environment, Origin, ServiceName,
-    keys::{DEPLOYED, ENVIRONMENT, GATE, Key, Keys, Kind, NAME, SERVICE_NAME},
+    keys::{DEPLOYED, ENVIRONMENT, GATE, Key, Keys, Kind, NAME, OFF, ON, SERVICE_NAME},
 };
 use crate::{document::Location, parse::ParseError, time::parse_duration};
 
@@ -363,4 +363,30 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 pub(super) fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
     let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
     parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
+}
+
+/// The error about a required key of an environment.
+pub(super) fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {
+    ConfigError::Invalid { at: origin.clone(), reason: format!("the environment {name} has no `{key}`") }
+}
+
+/// Splits comma-separated texts.
+pub(super) fn list(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// The settings of a section, by their names within the section. An empty text is a value.
+pub(super) fn names(settings: &Settings, section: &str) -> BTreeMap<String, String> {
+    settings.section(section).map(|(name, setting)| (name.to_owned(), setting.value.clone())).collect()
+}
+
+/// The value of a switch.
+pub(super) fn switch(settings: &Settings, key: &str) -> Result<Option<bool>, ConfigError> {
+    let Some(setting) = settings.get(key) else { return Ok(None) };
+    match setting.value.as_str() {
+        ON => Ok(Some(true)),
+        OFF => Ok(Some(false)),
+        other => Err(setting.invalid(format!("{other:?} is neither {ON:?} nor {OFF:?}"))),
+    }
 }

@@ -9,6 +9,7 @@ mod model;
 mod name;
 mod origin;
 mod read;
+mod release;
 mod schema;
 mod services;
 mod tags;
@@ -19,9 +20,10 @@ pub use layer::Setting;
 pub use loader::ConfigLoader;
 pub use model::{
     Config, DeployPlatform, DeployPolicy, EcsConfig, EcsTasks, EksConfig, EksObject, EnvironmentConfig,
-    FailureLimit, GateCondition, GateConfig, GatePosition, Limits, Project, ReleaseConfig, ServiceConfig,
+    FailureLimit, GateCondition, GateConfig, GatePosition, Limits, Project, ServiceConfig,
 };
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;
+pub use release::ReleaseConfig;
 pub use schema::config_schema;
 pub use tags::{TAG_NAME, TAG_VALUE, is_tag_char};

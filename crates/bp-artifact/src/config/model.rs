@@ -7,6 +7,7 @@ use super::{
     layer::Setting,
     name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload},
     origin::Origin,
+    release::ReleaseConfig,
 };
 use crate::{
     deploy::{GateName, OnFailure},
@@ -279,20 +280,6 @@ pub enum EksObject {
     Workload(Workload),
     /// A Helm release, which is upgraded.
     Release(ReleaseConfig),
-}
-
-/// A Helm release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReleaseConfig {
-    /// Its name.
-    pub name: String,
-    /// The chart: a directory, an archive, or `oci://...`.
-    pub chart: String,
-    /// Values files; later ones take precedence.
-    pub values: Vec<PathBuf>,
-    /// The key of the digest in the chart's values, if not `image.digest`.
-    pub digest_key: Option<String>,
 }
 
 impl Config {

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Durat
 
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
-    Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
-    ServiceConfig, ServiceName, Workload, gates,
-    keys::{LEAVE, OFF, ON, ROLL_BACK},
-    layer::{FileLayer, Setting, Settings, duration},
+    Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, RoleArn, ServiceConfig,
+    ServiceName, Workload, gates,
+    keys::{LEAVE, OFF, ROLL_BACK},
+    layer::{FileLayer, Setting, Settings, duration, list, missing, names, switch},
     name::is_dns_name,
     origin::Origin,
-    services,
+    release, services,
     tags::tags,
     tasks,
 };
@@ -211,10 +211,6 @@ fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {
-    ConfigError::Invalid { at: origin.clone(), reason: format!("the environment {name} has no `{key}`") }
-}
-
 fn required<T: FromStr<Err = ParseError>>(
     settings: &Settings,
     key: &str,
@@ -291,17 +287,6 @@ fn after(settings: &Settings) -> Result<Vec<ServiceName>, ConfigError> {
     names.collect::<Result<_, ParseError>>().map_err(|error| setting.invalid(error.to_string()))
 }
 
-/// Splits comma-separated texts.
-fn list(text: Option<String>) -> Vec<String> {
-    let text = text.unwrap_or_default();
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-}
-
-/// The settings of a section, by their names within the section. An empty text is a value.
-fn names(settings: &Settings, section: &str) -> BTreeMap<String, String> {
-    settings.section(section).map(|(name, setting)| (name.to_owned(), setting.value.clone())).collect()
-}
-
 fn images(settings: &Settings) -> Result<BTreeMap<String, DigestRef>, ConfigError> {
     let image = |(name, setting): (&str, &Setting)| {
         let image = setting.value.parse().map_err(|error: ParseError| setting.invalid(error.to_string()))?;
@@ -338,26 +323,10 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
 
 /// The workload, or the release with its chart.
 fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<EksObject, ConfigError> {
-    let Some(release) = settings.text("eks.release")? else {
-        if let Some(setting) =
-            ["eks.chart", "eks.values", "eks.digest-key"].iter().find_map(|key| settings.get(key))
-        {
-            return Err(setting.invalid(format!("{} requires a Helm release: set eks.release", setting.key)));
-        }
-        return Ok(EksObject::Workload(required::<Workload>(settings, "eks.workload", name, origin)?));
-    };
-    if let Some(setting) = settings.get("eks.workload") {
-        return Err(setting.invalid("eks.workload and eks.release are mutually exclusive"));
+    match release::read(settings, name, origin)? {
+        Some(release) => Ok(EksObject::Release(release)),
+        None => Ok(EksObject::Workload(required::<Workload>(settings, "eks.workload", name, origin)?)),
     }
-    if let Some(setting) = settings.get("eks.also") {
-        return Err(setting.invalid("eks.also requires a workload: the chart of eks.release sets its images"));
-    }
-    Ok(EksObject::Release(ReleaseConfig {
-        name: release,
-        chart: settings.text("eks.chart")?.ok_or_else(|| missing("eks.chart", name, origin))?,
-        values: list(settings.text("eks.values")?).into_iter().map(Into::into).collect(),
-        digest_key: settings.text("eks.digest-key")?,
-    }))
 }
 
 fn first(settings: &Settings) -> Result<Option<DeployPlatform>, ConfigError> {
@@ -388,15 +357,6 @@ fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
             LEAVE => Ok(OnFailure::Leave),
             other => Err(setting.invalid(format!("{other:?} is neither {ROLL_BACK:?} nor {LEAVE:?}"))),
         },
-    }
-}
-
-fn switch(settings: &Settings, key: &str) -> Result<Option<bool>, ConfigError> {
-    let Some(setting) = settings.get(key) else { return Ok(None) };
-    match setting.value.as_str() {
-        ON => Ok(Some(true)),
-        OFF => Ok(Some(false)),
-        other => Err(setting.invalid(format!("{other:?} is neither {ON:?} nor {OFF:?}"))),
     }
 }
 

@@ -167,6 +167,26 @@ fn errors_in_services_state_the_location() {
             "eks.release = \"web\"\neks.chart = \"c\"\neks.also = \"migrate\"",
             "bp.toml:14:12: eks.also requires a workload",
         ),
+        (
+            "eks.workload = \"deployment/web\"",
+            "eks.workload = \"deployment/web\"\neks.set.replicas = \"3\"",
+            "bp.toml:13:20: eks.set.replicas requires a Helm release",
+        ),
+        (
+            "eks.workload = \"deployment/web\"",
+            "eks.release = \"--post-renderer=x\"\neks.chart = \"c\"",
+            "bp.toml:12:15: \"--post-renderer=x\" is not the name of a release",
+        ),
+        (
+            "eks.workload = \"deployment/web\"",
+            "eks.release = \"web\"\neks.chart = \"c\"\neks.environment.MODE = \"prod\"",
+            "bp.toml:14:24: eks.environment.MODE has no effect on a Helm release: set eks.environment-key",
+        ),
+        (
+            "eks.workload = \"deployment/web\"",
+            "eks.release = \"web\"\neks.chart = \"c\"\neks.environment-form = \"yaml\"",
+            "\"yaml\" is neither \"list\" nor \"map\"",
+        ),
     ] {
         assert!(SERVICES.contains(from), "{from}");
         let text = SERVICES.replacen(from, to, 1);
@@ -216,4 +236,37 @@ fn accepts_a_helm_release_instead_of_a_workload() {
     let EksObject::Release(release) = eks.object else { panic!("{eks:?}") };
     assert_eq!((release.name.as_str(), release.chart.as_str()), ("web", "oci://r.example.com/web"));
     assert_eq!(release.values.len(), 2);
+}
+
+#[test]
+fn a_helm_release_has_a_chart_with_version_values_flags_and_variables() {
+    let release = r#"eks.release = "web"
+eks.chart = "web"
+eks.chart-version = "^1.2.0"
+eks.chart-repo = "https://charts.example.com"
+eks.create-namespace = "on"
+eks.set.replicas = "3"
+eks.set-string."ingress.host" = "a,b"
+eks.set-file.ca = "ca.pem"
+eks.set-json.limits = '{"cpu":2}'
+eks.helm-flags = ["--skip-crds", "--labels=team=shop"]
+eks.environment-key = "env"
+eks.environment-form = "map"
+eks.environment.MODE = "prod""#;
+    let text = SERVICES.replacen("eks.workload = \"deployment/web\"", release, 1);
+    let config = Config::parse(&text, "bp.toml").unwrap();
+    let eks = config.environment("prod").unwrap().services()[0].eks().unwrap().clone();
+    let EksObject::Release(release) = eks.object else { panic!("{eks:?}") };
+    assert_eq!(release.chart_version.as_deref(), Some("^1.2.0"));
+    assert_eq!(release.chart_repository.as_deref(), Some("https://charts.example.com"));
+    assert!(release.create_namespace && release.variables_as_map);
+    assert_eq!(release.set["replicas"], "3");
+    assert_eq!(release.set_string["ingress.host"], "a,b");
+    assert_eq!(
+        (release.set_file["ca"].as_str(), release.set_json["limits"].as_str()),
+        ("ca.pem", "{\"cpu\":2}")
+    );
+    assert_eq!(release.flags, ["--skip-crds", "--labels=team=shop"]);
+    assert_eq!(release.variables_key.as_deref(), Some("env"));
+    assert_eq!((eks.variables["MODE"].as_str(), eks.variables["DEPLOY_PLATFORM"].as_str()), ("prod", "eks"));
 }

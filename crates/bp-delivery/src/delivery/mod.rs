@@ -1,6 +1,8 @@
 //! Create deployment targets on ECS and EKS from an environment of `bp.toml`.
 
 mod ecs;
+#[cfg(feature = "helm")]
+mod helm;
 mod limits;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -190,28 +192,8 @@ impl Delivery {
     }
 
     #[cfg(feature = "helm")]
-    async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
-        Ok(Arc::new(self.helm_release(release).await?))
-    }
-
-    #[cfg(feature = "helm")]
-    async fn helm_release(&self, release: &ReleaseConfig) -> Result<bp_eks::HelmRelease, Failure> {
-        let mut target = self.helm(&release.name).await?.chart(&release.chart);
-        target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
-        if let Some(digest) = release.digest_key.clone() {
-            target = target.image_keys(bp_eks::helm::ImageKeys::default().digest(digest));
-        }
-        Ok(target)
-    }
-
-    /// A Helm release by name, without chart and values. `BP_HELM` is the helm program.
-    #[cfg(feature = "helm")]
-    pub(crate) async fn helm(&self, release: &str) -> Result<bp_eks::HelmRelease, Failure> {
-        let target = self.namespace().await?.helm(release, self.eks_options()?);
-        Ok(match std::env::var_os("BP_HELM").filter(|program| !program.is_empty()) {
-            Some(program) => target.program(program),
-            None => target,
-        })
+    async fn release(&self, _: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
+        Ok(Arc::new(self.helm_release().await?))
     }
 
     /// The blue/green deployment of a Kubernetes Service.
@@ -290,7 +272,7 @@ impl Delivery {
         match &self.service.eks()?.object {
             EksObject::Workload(_) => Ok(self.eks_with(|options| options).await?.record(recorded_at).await?),
             #[cfg(feature = "helm")]
-            EksObject::Release(release) => Ok(self.helm_release(release).await?.record(recorded_at).await?),
+            EksObject::Release(_) => Ok(self.helm_release().await?.record(recorded_at).await?),
             #[cfg(not(feature = "helm"))]
             EksObject::Release(release) => Err(requires_helm(&release.name)),
         }

@@ -19,6 +19,9 @@ use tokio::sync::Mutex;
 use super::Endpoints;
 use crate::Failure;
 
+/// How long a connection to a cluster is retried while the EKS API is failing.
+const OUTAGE: Duration = Duration::from_secs(60);
+
 /// How long to wait for the preview of a lifecycle policy, and how often to poll it.
 fn lifecycle_preview() -> Result<Wait, Failure> {
     Ok(Wait::new(Duration::from_secs(10), Duration::from_secs(2))?)
@@ -160,7 +163,8 @@ impl Clients {
             let identity = sts.get_caller_identity().send();
             async { identity.await.ok()?.arn }
         };
-        Ok(Connector::new(eks, credentials, region, cluster).caller(caller).connect().await?)
+        let connector = Connector::new(eks, credentials, region, cluster).caller(caller);
+        Ok(connector.retry_for(OUTAGE).connect().await?)
     }
 
     /// The resolver for images in `registry`: by the Amazon ECR API, or by the registry API with the credentials of the

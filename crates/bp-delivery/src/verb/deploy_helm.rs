@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{ExitCode, ResolvedImage};
+use bp_artifact::{ExitCode, config::EksObject};
 use bp_eks::{
     HelmRelease,
-    helm::{HelmRun, ImageKeys},
+    helm::{HelmFlags, HelmRevision, ImageKeys},
 };
 
 use crate::{
-    Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, conclude},
+    Delivery, Failure, Ui,
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -21,18 +21,23 @@ pub struct DeployHelm {
     given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
-    /// Name of the Helm release
+    /// Name of the Helm release; defaults to eks.release of bp.toml, with its chart and values
     #[arg(long)]
-    release: String,
+    release: Option<String>,
     /// Path of the helm program
     #[arg(long, default_value = "helm", env = "BP_HELM")]
     helm: PathBuf,
     #[command(flatten)]
     upgrade: Upgrade,
     #[command(flatten)]
+    fields: TakeOverArgs,
+    #[command(flatten)]
     receipt: ReceiptArgs,
     #[command(flatten)]
     on_cancel: RollbackOnCancelArgs,
+    /// Further flags of helm upgrade, each with its value in the same argument, such as --labels=team=shop
+    #[arg(last = true, value_name = "HELM_FLAG")]
+    helm_flags: Vec<String>,
     #[command(subcommand)]
     command: Option<HelmCommand>,
 }
@@ -40,21 +45,42 @@ pub struct DeployHelm {
 /// The options of an upgrade.
 #[derive(Debug, clap::Args)]
 struct Upgrade {
-    /// Chart: a directory, an archive, or oci://...; required for an upgrade
+    /// Chart: a directory, an archive, oci://..., or a name in --chart-repo
     #[arg(long)]
     chart: Option<String>,
+    /// Version of the chart; defaults to the latest one
+    #[arg(long, value_name = "VERSION")]
+    chart_version: Option<String>,
+    /// URL of the chart's repository
+    #[arg(long, value_name = "URL")]
+    chart_repo: Option<String>,
+    /// Create the namespace if it does not exist
+    #[arg(long)]
+    create_namespace: bool,
     /// File of chart values; repeatable, later files win
     #[arg(short = 'f', long, value_name = "FILE")]
     values: Vec<PathBuf>,
+    /// Value of the chart, as helm --set: helm infers its type; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    set_value: Vec<String>,
+    /// Value of the chart that is a string; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    set_string: Vec<String>,
+    /// Value of the chart that is the content of a file; repeatable
+    #[arg(long, value_name = "KEY=FILE")]
+    set_file: Vec<String>,
+    /// Value of the chart as JSON; repeatable
+    #[arg(long, value_name = "KEY=JSON")]
+    set_json: Vec<String>,
     /// Value of the chart's image.tag, for charts that show a tag beside the digest
     #[arg(long)]
     tag: Option<String>,
     /// Value of the chart's buildVersion
     #[arg(long)]
     build_version: Option<String>,
-    /// Key of the chart values that receives the image digest
-    #[arg(long, value_name = "KEY", default_value = "image.digest")]
-    digest_key: String,
+    /// Key of the chart values that receives the image digest; defaults to image.digest
+    #[arg(long, value_name = "KEY")]
+    digest_key: Option<String>,
 }
 
 /// The flags that apply only to an upgrade.
@@ -63,7 +89,14 @@ const UPGRADE: &[&str] = &[
     "artifact",
     "image-timeout",
     "chart",
+    "chart-version",
+    "chart-repo",
+    "create-namespace",
     "values",
+    "set-value",
+    "set-string",
+    "set-file",
+    "set-json",
     "tag",
     "build-version",
     "digest-key",
@@ -86,24 +119,28 @@ impl Verb for DeployHelm {
     const NAME: &'static str = "deploy-helm";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        match &self.command {
-            Some(HelmCommand::History) => {
-                self.given.refuse(&[UPGRADE, &["timeout"]].concat(), "with history")?
+        let case = match &self.command {
+            Some(HelmCommand::History) => Some("with history"),
+            Some(HelmCommand::Rollback { .. }) => Some("with rollback"),
+            None => None,
+        };
+        if let Some(case) = case {
+            self.given.refuse(UPGRADE, case)?;
+            if !self.helm_flags.is_empty() {
+                return Err(Failure::bad_input(format!("flags after -- have no effect {case}: remove them")));
             }
-            Some(HelmCommand::Rollback { .. }) => self.given.refuse(UPGRADE, "with rollback")?,
-            None if self.upgrade.chart.is_none() => {
-                return Err(Failure::bad_input("an upgrade requires --chart"));
-            }
-            None => {}
         }
-        let delivery = self.delivery.open().await?;
-        let release = delivery.namespace().await?.helm(self.release, delivery.eks_options()?);
-        let release = self.upgrade.chart.iter().fold(release.program(self.helm), HelmRelease::chart);
+        if let Some(HelmCommand::History) = self.command {
+            self.given.refuse(&["timeout", "take-over"], "with history")?;
+        }
+        let flags = HelmFlags::parse(self.helm_flags.iter().cloned())?;
+        let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        let delivery = if case.is_none() { self.delivery.image.describe(delivery)? } else { delivery };
+        let release = self.target(&delivery).await?;
         match self.command {
             Some(HelmCommand::History) => {
                 let history = release.history().await?;
-                let line =
-                    |r: &bp_eks::helm::HelmRevision| format!("{}\t{}\t{}", r.revision, r.status, r.chart);
+                let line = |r: &HelmRevision| format!("{}\t{}\t{}", r.revision, r.status, r.chart);
                 ui.results(history.iter().map(line), &history);
                 Ok(ExitCode::Done)
             }
@@ -111,16 +148,20 @@ impl Verb for DeployHelm {
                 Ok(ui.ended(ui.follow(release.rollback(revision)).await?))
             }
             None => {
+                let release = self.upgrade.apply(release, flags);
+                if !release.has_chart() {
+                    return Err(Failure::bad_input("an upgrade requires --chart, or eks.chart of bp.toml"));
+                }
                 let image = self.delivery.image(&delivery, &ui).await?;
                 if !release.history().await?.iter().any(|revision| revision.status == "deployed") {
                     ui.say(format!(
                         "{}: no receipt is written: no revision is deployed to which the release could be rolled back",
                         release.id()
                     ));
-                    return Ok(ui.ended(ui.follow(self.upgrade.start(release, &image)).await?));
+                    return Ok(ui.ended(ui.follow(release.upgrade(&image)).await?));
                 }
                 let receipt = self.receipt.start(&ui, &release, &image).await?;
-                let end = ui.follow(self.upgrade.start(release.clone(), &image)).await.map(End::Ended);
+                let end = ui.follow(release.upgrade(&image)).await.map(End::Ended);
                 let end = self.on_cancel.end(&ui, &release, &receipt, end).await;
                 conclude(&ui, Some(receipt), end)
             }
@@ -128,16 +169,84 @@ impl Verb for DeployHelm {
     }
 }
 
+impl DeployHelm {
+    /// The release of bp.toml, or the one with the given name.
+    async fn target(&self, delivery: &Delivery) -> Result<HelmRelease, Failure> {
+        let configured = match &delivery.service.eks()?.object {
+            EksObject::Release(release) => Some(&release.name),
+            EksObject::Workload(_) => None,
+        };
+        let release = match &self.release {
+            Some(name) if configured != Some(name) => delivery.helm(name).await?,
+            Some(_) | None => delivery.helm_release().await?,
+        };
+        Ok(release.program(&self.helm))
+    }
+}
+
 impl Upgrade {
-    fn start(self, release: HelmRelease, image: &ResolvedImage) -> HelmRun {
-        let keys = ImageKeys::default().digest(self.digest_key);
-        let mut release = self.values.into_iter().fold(release.image_keys(keys), HelmRelease::values_file);
-        if let Some(tag) = self.tag {
+    /// Applies the arguments, which override bp.toml.
+    fn apply(&self, mut release: HelmRelease, flags: HelmFlags) -> HelmRelease {
+        if let Some(chart) = &self.chart {
+            release = release.chart(chart);
+        }
+        if let Some(version) = &self.chart_version {
+            release = release.chart_version(version);
+        }
+        if let Some(url) = &self.chart_repo {
+            release = release.chart_repository(url);
+        }
+        if self.create_namespace {
+            release = release.create_namespace(true);
+        }
+        release = self.values.iter().fold(release, HelmRelease::values_file);
+        release = self.set_value.iter().fold(release, HelmRelease::set);
+        release = self.set_string.iter().fold(release, HelmRelease::set_string);
+        release = self.set_file.iter().fold(release, HelmRelease::set_file);
+        release = self.set_json.iter().fold(release, HelmRelease::set_json);
+        if let Some(key) = &self.digest_key {
+            release = release.image_keys(ImageKeys::default().digest(key));
+        }
+        if let Some(tag) = &self.tag {
             release = release.tag(tag);
         }
-        if let Some(version) = self.build_version {
+        if let Some(version) = &self.build_version {
             release = release.build_version(version);
         }
-        release.upgrade(image)
+        release.flags(flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> DeployHelm {
+        let command = crate::program::command::<DeployHelm>();
+        let all = ["deploy-helm", "--env", "prod"].iter().chain(arguments);
+        DeployHelm::from_arg_matches(&command.try_get_matches_from(all).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_for_helm() {
+        let upgrade = parsed(&[
+            "--release",
+            "web",
+            "--set",
+            "eks.namespace=x",
+            "--",
+            "--skip-crds",
+            "--set=a=b",
+            "history",
+        ]);
+        assert_eq!(upgrade.helm_flags, ["--skip-crds", "--set=a=b", "history"]);
+        assert!(upgrade.command.is_none() && HelmFlags::parse(upgrade.helm_flags).is_err());
+        let values = parsed(&["--set-value=--x=1", "-f", "-", "--set-json", "a={\"b\":1}"]);
+        assert_eq!(values.upgrade.set_value, ["--x=1"]);
+        assert!(matches!(parsed(&["history"]).command, Some(HelmCommand::History)));
+        let rollback = parsed(&["--release", "web", "rollback", "3"]);
+        assert!(matches!(rollback.command, Some(HelmCommand::Rollback { revision: Some(3) })));
     }
 }

@@ -25,7 +25,7 @@ impl Verb for ShowStatus {
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let mut targets = 0;
         for delivery in self.environment.open_all(&self.services).await? {
-            for status in read(&ui, &delivery).await? {
+            for status in read(&delivery).await? {
                 targets += 1;
                 let next = next(&status);
                 let hint = next.map_or_else(String::new, |next| format!("\n  next: {next}"));
@@ -34,7 +34,7 @@ impl Verb for ShowStatus {
         }
         if targets == 0 {
             return Err(Failure::bad_input(format!(
-                "environment {} has no target whose status can be shown: configure ecs or eks.workload",
+                "environment {} has no target whose status can be shown: configure ecs or eks",
                 self.environment.env
             )));
         }
@@ -43,7 +43,7 @@ impl Verb for ShowStatus {
 }
 
 /// The status of every target of a service.
-async fn read(ui: &Ui, delivery: &Delivery) -> Result<Vec<Status>, Failure> {
+async fn read(delivery: &Delivery) -> Result<Vec<Status>, Failure> {
     let mut found = Vec::new();
     if delivery.service.has_ecs() {
         found.push(delivery.ecs_service()?.status().await?);
@@ -51,9 +51,10 @@ async fn read(ui: &Ui, delivery: &Delivery) -> Result<Vec<Status>, Failure> {
     if delivery.service.has_eks() {
         match &delivery.service.eks()?.object {
             EksObject::Workload(_) => found.push(delivery.eks_with(|options| options).await?.status().await?),
-            EksObject::Release(release) => {
-                ui.say(format!("Helm release {}: not shown, use deploy-helm history", release.name));
-            }
+            #[cfg(feature = "helm")]
+            EksObject::Release(_) => found.push(delivery.helm_release().await?.status().await?),
+            #[cfg(not(feature = "helm"))]
+            EksObject::Release(release) => return Err(crate::delivery::requires_helm(&release.name)),
         }
     }
     Ok(found)

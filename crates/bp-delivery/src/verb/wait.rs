@@ -105,21 +105,48 @@ impl Wait {
             watched.push(Watched { id: target.id(), work: work.map_err(TargetError::new) });
         }
         if delivery.service.has_eks() {
-            if let EksObject::Workload(workload) = &delivery.service.eks()?.object
-                && workload.kind == WorkloadKind::Job
-            {
-                return Err(Failure::bad_input(format!(
-                    "cannot wait for {workload}: deploy-eks creates a Job per image and returns when that has ended"
-                )));
-            }
-            let mut target = delivery.eks_with(|options| options).await?;
-            for image in images(delivery, target.current().await?).await {
-                target = target.known_image(image);
-            }
-            let work = if self.rollback_on_failure { target.resume() } else { target.watch() };
-            watched.push(Watched { id: target.id(), work: work.map_err(TargetError::new) });
+            watched.push(self.watch_eks(delivery).await?);
         }
         Ok(watched)
+    }
+}
+
+impl Wait {
+    /// Starts to follow the workload or the Helm release on EKS.
+    async fn watch_eks(&self, delivery: &Delivery) -> Result<Watched, Failure> {
+        match &delivery.service.eks()?.object {
+            EksObject::Workload(workload) if workload.kind == WorkloadKind::Job => {
+                Err(Failure::bad_input(format!(
+                    "cannot wait for {workload}: deploy-eks creates a Job per image and returns when that has ended"
+                )))
+            }
+            EksObject::Workload(_) => {
+                let mut target = delivery.eks_with(|options| options).await?;
+                for image in images(delivery, target.current().await?).await {
+                    target = target.known_image(image);
+                }
+                let work = if self.rollback_on_failure { target.resume() } else { target.watch() };
+                Ok(Watched { id: target.id(), work: work.map_err(TargetError::new) })
+            }
+            #[cfg(feature = "helm")]
+            EksObject::Release(_) => {
+                let mut target = delivery.helm_release().await?;
+                match target.current().await {
+                    Ok(current) => {
+                        for image in images(delivery, current).await {
+                            target = target.known_image(image);
+                        }
+                    }
+                    // The first installation is in progress, or it has failed.
+                    Err(bp_eks::HelmError::NoPrevious { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let work = if self.rollback_on_failure { target.resume() } else { target.watch() };
+                Ok(Watched { id: target.id(), work: work.map_err(TargetError::new) })
+            }
+            #[cfg(not(feature = "helm"))]
+            EksObject::Release(release) => Err(crate::delivery::requires_helm(&release.name)),
+        }
     }
 }
 

@@ -72,7 +72,8 @@ pub enum ConnectError {
     },
     /// EKS throttled the call or failed, also after the SDK's retries.
     #[error(
-        "eks:DescribeCluster failed: the EKS API is overloaded or failing; retry later{}",
+        "eks:DescribeCluster failed: the EKS API is overloaded or failing, also after retries; nothing was changed, rerun \
+        the same command later{}",
         RequestId(request_id)
     )]
     Unavailable {

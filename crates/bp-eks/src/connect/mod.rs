@@ -10,7 +10,8 @@ mod token;
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use aws_credential_types::provider::SharedCredentialsProvider;
-use bp_artifact::time::TimeSource;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bp_artifact::{error::Classified as _, text::SingleLine, time::TimeSource};
 use bytes::Bytes;
 use http::{Request, Response};
 use kube::{
@@ -19,6 +20,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use secrecy::SecretString;
+use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service, ServiceBuilder, buffer::Buffer, layer::layer_fn};
 
 pub(crate) use access::explanation;
@@ -36,6 +38,8 @@ use token::Tokens;
 const CONNECT: Duration = Duration::from_secs(10);
 /// The read timeout: longer than a watch lasts, so that only dead connections are closed.
 const SILENCE: Duration = Duration::from_secs(330);
+/// The longest pause between two descriptions of the cluster.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// The number of requests that may wait for the connection pool.
 const WAITING: usize = 1024;
 
@@ -59,6 +63,8 @@ pub struct Connector {
     credentials: SharedCredentialsProvider,
     time: TimeSource,
     caller: Option<Caller>,
+    retry_for: Duration,
+    known: Option<ClusterInfo>,
 }
 
 impl fmt::Debug for Connector {
@@ -79,7 +85,22 @@ impl Connector {
     ) -> Self {
         let (region, cluster) = (region.into(), cluster.into());
         let api = EksApi { eks, region, cluster };
-        Connector { api, credentials, time: TimeSource::system(), caller: None }
+        let time = TimeSource::system();
+        Connector { api, credentials, time, caller: None, retry_for: Duration::ZERO, known: None }
+    }
+
+    /// How long a connection is retried while the EKS API is failing or cannot be reached. Defaults to zero: only the
+    /// SDK retries.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = time;
+        self
+    }
+
+    /// The description of the cluster from an earlier [`describe`](Self::describe), with which a connection is made
+    /// without delay while the EKS API is failing or cannot be reached: the cluster itself does not depend on it.
+    pub fn known_cluster(mut self, cluster: ClusterInfo) -> Self {
+        self.known = Some(cluster);
+        self
     }
 
     /// Sets the clock.
@@ -127,12 +148,33 @@ impl Connector {
         self.api.describe().await
     }
 
+    /// The description of the cluster, or the known one while the EKS API is unavailable.
+    async fn cluster(&self) -> Result<ClusterInfo, ConnectError> {
+        let until = bp_artifact::time::deadline(self.retry_for);
+        let mut pauses = pauses().build();
+        loop {
+            let error = match self.describe().await {
+                Err(error) if error.is_retryable() => error,
+                result => return result,
+            };
+            if let Some(known) = &self.known {
+                tracing::warn!(error = %SingleLine(&error), "failed to describe the cluster, using its earlier description");
+                return Ok(known.clone());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(pause) = pauses.next().filter(|_| !left.is_zero()) else { return Err(error) };
+            tracing::warn!(error = %SingleLine(&error), "failed to describe the cluster, retrying");
+            sleep(pause.min(left)).await;
+        }
+    }
+
     /// Builds a client for the cluster.
     ///
     /// Sends nothing to the Kubernetes API: whether it accepts the credentials shows with the first request.
     ///
     /// # Errors
-    /// As [`describe`](Self::describe), or when the certificates are invalid.
+    /// As [`describe`](Self::describe), unless the cluster is [known](Self::known_cluster) and the EKS API is
+    /// unavailable; or when the certificates are invalid.
     ///
     /// # Permissions
     /// `eks:DescribeCluster` on the cluster. In the cluster, an access entry for the identity.
@@ -140,7 +182,7 @@ impl Connector {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
-        let cluster = self.describe().await?;
+        let cluster = self.cluster().await?;
         client(config(&cluster), Some(self.identity(&cluster)))
     }
 
@@ -162,7 +204,7 @@ impl Connector {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let cluster = self.describe().await?;
+        let cluster = self.cluster().await?;
         let config = config(&cluster);
         let identity = self.identity(&cluster);
         let service = ServiceBuilder::new()
@@ -184,7 +226,7 @@ impl Connector {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn token(&self) -> Result<SecretString, ConnectError> {
-        let cluster = self.describe().await?;
+        let cluster = self.cluster().await?;
         let token = self.tokens(&cluster).get().await;
         let token = token.map_err(|e| ConnectError::NoCredentials { source: e.into() })?;
         Ok(token.expose().into())
@@ -275,6 +317,11 @@ pub async fn from_kubeconfig(path: Option<&Path>, context: Option<&str>) -> Resu
 pub fn in_cluster() -> Result<Client, ConnectError> {
     let config = Config::incluster().map_err(|e| ConnectError::NotInCluster { source: e.into() })?;
     client(config, None)
+}
+
+/// The pauses between descriptions of the cluster, without an end.
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_max_delay(LONGEST_PAUSE).with_jitter().without_max_times()
 }
 
 fn config(cluster: &ClusterInfo) -> Config {

@@ -1,26 +1,31 @@
-//! The configuration of a Helm release, the values keys of its image, and its revision history entries.
+//! The configuration of a Helm release, and its revision history entries.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use bp_artifact::{ResolvedImage, config::Workload, deploy::TargetId, time::TimeSource};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::lease::{self, LeaseConfig};
+use super::{
+    chart::Chart,
+    error::HelmError,
+    lease::{self, LeaseConfig},
+    manifest::ManifestContainer,
+};
 use crate::{api::scope::Scope, options::Options, target::EksTarget};
+
+/// The maximum length of a release's name, as in helm.
+const LONGEST_NAME: usize = 53;
 
 /// A release and its configuration.
 #[derive(Clone)]
 pub(super) struct Release {
     pub(super) scope: Scope,
     pub(super) release: String,
-    pub(super) chart: Option<String>,
+    pub(super) chart: Chart,
     pub(super) options: Options,
     pub(super) program: PathBuf,
-    pub(super) values_files: Vec<PathBuf>,
-    pub(super) values: Value,
-    pub(super) keys: ImageKeys,
-    pub(super) tag: Option<String>,
+    /// Images whose platforms are known.
+    pub(super) images: Vec<ResolvedImage>,
     pub(super) assume_dead_after: Option<Duration>,
     pub(super) time: TimeSource,
     pub(super) id: TargetId,
@@ -30,51 +35,8 @@ impl fmt::Debug for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HelmRelease")
             .field("id", &self.id)
-            .field("chart", &self.chart)
+            .field("chart", &self.chart.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// The values keys of a chart's image, as dotted paths.
-///
-/// ```
-/// use bp_eks::helm::ImageKeys;
-///
-/// let keys = ImageKeys::default().digest("web.image.digest");
-/// assert_eq!((keys.repository.as_str(), keys.digest.as_str()), ("image.repository", "web.image.digest"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ImageKeys {
-    /// The repository; defaults to `image.repository`.
-    pub repository: String,
-    /// The digest; defaults to `image.digest`.
-    pub digest: String,
-    /// The tag, for charts that use it next to the digest; defaults to `image.tag`.
-    pub tag: String,
-}
-
-impl ImageKeys {
-    /// Sets the key of the repository.
-    pub fn repository(self, key: impl Into<String>) -> Self {
-        ImageKeys { repository: key.into(), ..self }
-    }
-
-    /// Sets the key of the digest.
-    pub fn digest(self, key: impl Into<String>) -> Self {
-        ImageKeys { digest: key.into(), ..self }
-    }
-
-    /// Sets the key of the tag.
-    pub fn tag(self, key: impl Into<String>) -> Self {
-        ImageKeys { tag: key.into(), ..self }
-    }
-}
-
-impl Default for ImageKeys {
-    fn default() -> Self {
-        let key = |name: &str| format!("image.{name}");
-        ImageKeys { repository: key("repository"), digest: key("digest"), tag: key("tag") }
     }
 }
 
@@ -98,6 +60,21 @@ pub struct HelmRevision {
 }
 
 impl Release {
+    /// Checks the name, which is a part of the names of other objects.
+    pub(super) fn check_name(&self) -> Result<(), HelmError> {
+        let is_label = |label: &str| {
+            let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+            edge(label.chars().next())
+                && edge(label.chars().next_back())
+                && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        };
+        if self.release.len() <= LONGEST_NAME && self.release.split('.').all(is_label) {
+            Ok(())
+        } else {
+            Err(HelmError::Name { release: self.release.clone() })
+        }
+    }
+
     pub(super) fn lease_config(&self) -> LeaseConfig {
         let name = lease::name(&self.release);
         LeaseConfig {
@@ -114,60 +91,34 @@ impl Release {
         format!("{host}-{}-{:08x}", std::process::id(), fastrand::u32(..))
     }
 
-    /// A workload of the release, watched but never changed.
-    pub(super) fn target(&self, workload: &Workload, container: &str) -> EksTarget {
-        self.target_for(workload, container, self.options.deadline)
+    /// The namespace of an object of the manifest, which defaults to that of the release.
+    pub(super) fn scope_of(&self, namespace: Option<&str>) -> Scope {
+        let namespace = namespace.unwrap_or(&self.scope.namespace).to_owned();
+        Scope { namespace, ..self.scope.clone() }
+    }
+
+    /// The workload of a place in its namespace, watched but never changed.
+    pub(super) fn target(&self, workload: &Workload, place: &ManifestContainer) -> EksTarget {
+        self.target_for(workload, place, self.options.deadline)
     }
 
     /// As [`target`](Self::target), watched for at most `time`.
-    pub(super) fn target_for(&self, workload: &Workload, container: &str, time: Duration) -> EksTarget {
+    pub(super) fn target_for(
+        &self,
+        workload: &Workload,
+        place: &ManifestContainer,
+        time: Duration,
+    ) -> EksTarget {
         let options = Options { deadline: time, ..self.options.clone().adopt_only() };
-        EksTarget::of(self.scope.clone(), workload.clone(), Some(container.to_owned()), options)
-            .part_of(&self.id)
+        let scope = self.scope_of(place.namespace.as_deref());
+        EksTarget::of(scope, workload.clone(), Some(place.container.clone()), options).part_of(&self.id)
     }
 
-    /// The values that override those of the values files.
-    pub(super) fn values_for(&self, image: &ResolvedImage) -> Value {
-        let mut values = self.values.clone();
-        let reference = &image.reference;
-        put(&mut values, &self.keys.repository, reference.repository().to_string().into());
-        put(&mut values, &self.keys.digest, reference.digest().to_string().into());
-        if let Some(tag) = &self.tag {
-            put(&mut values, &self.keys.tag, tag.clone().into());
+    /// A place's workload for messages: with its namespace, if that is not the release's.
+    pub(super) fn shown(&self, workload: &Workload, place: &ManifestContainer) -> String {
+        match place.namespace.as_deref().filter(|namespace| *namespace != self.scope.namespace) {
+            Some(namespace) => format!("{workload} in the namespace {namespace}"),
+            None => workload.to_string(),
         }
-        values
-    }
-}
-
-/// Sets the value at a dotted key.
-pub(super) fn put(values: &mut Value, key: &str, value: Value) {
-    let mut at = values;
-    for part in key.split('.') {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
-        }
-        at = &mut at[part];
-    }
-    *at = value;
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn sets_values_at_dotted_keys() {
-        let mut values = json!({ "image": { "pullPolicy": "Always" }, "flat": 1 });
-        put(&mut values, "image.digest", "sha256:1".into());
-        put(&mut values, "flat.deep", true.into());
-        put(&mut values, "buildVersion", "1.2".into());
-        assert_eq!(
-            values,
-            json!({
-                "image": { "pullPolicy": "Always", "digest": "sha256:1" }, "flat": { "deep": true }, "buildVersion": "1.2",
-            })
-        );
     }
 }

@@ -36,6 +36,41 @@ pub enum HelmError {
         /// Helm's error message.
         message: String,
     },
+    /// The release does not exist.
+    #[error(
+        "the release {release:?} does not exist in the namespace {namespace:?}; install it with deploy-helm"
+    )]
+    NotFound {
+        /// The release.
+        release: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// The name of the release is not valid.
+    #[error(
+        "{release:?} is not the name of a release: expected at most 53 lower-case letters, digits, dashes and dots, \
+        beginning and ending with a letter or digit"
+    )]
+    Name {
+        /// The name.
+        release: String,
+    },
+    /// A [flag](crate::helm::HelmFlags) for helm is not accepted. Nothing was changed.
+    #[error("the helm flag {flag} is not accepted: {reason}")]
+    Flag {
+        /// The flag, without its value.
+        flag: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is no login to the registry of the chart. Nothing was changed.
+    #[error("failed to create the login to {registry}, the registry of the chart")]
+    ChartLogin {
+        /// The registry.
+        registry: String,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The upgrade has no [chart](crate::HelmRelease::chart). Nothing was changed.
     #[error("cannot upgrade the release {release:?}: no chart is set")]
     NoChart {
@@ -57,6 +92,23 @@ pub enum HelmError {
         digest: String,
         /// The images of the chart's workloads.
         images: Vec<String>,
+    },
+    /// The chart does not use the environment variables. Nothing was changed.
+    #[error(
+        "the chart ignores {key}: {container} of the release {release:?} would run without {}; use {key} in the chart's \
+        templates, set the key that it uses (eks.environment-key, eks.environment-form), or remove the variables \
+        (eks.environment)",
+        variables.join(", ")
+    )]
+    VariablesIgnored {
+        /// The release.
+        release: String,
+        /// The values key of the variables.
+        key: String,
+        /// The container with the image, with its workload.
+        container: String,
+        /// The names of the variables that it lacks.
+        variables: Vec<String>,
     },
     /// Another run holds the Lease of the release.
     #[error("the release {release:?} is locked by {holder}; wait until that run has ended")]
@@ -123,10 +175,15 @@ impl Classified for HelmError {
             HelmError::Program { .. }
             | HelmError::Version { .. }
             | HelmError::Failed { .. }
+            | HelmError::NotFound { .. }
+            | HelmError::Name { .. }
+            | HelmError::Flag { .. }
             | HelmError::NoChart { .. } => ErrorClass::BadInput,
-            HelmError::DigestIgnored { .. } | HelmError::Pending { .. } | HelmError::NoPrevious { .. } => {
-                ErrorClass::Refused
-            }
+            HelmError::DigestIgnored { .. }
+            | HelmError::VariablesIgnored { .. }
+            | HelmError::Pending { .. }
+            | HelmError::NoPrevious { .. } => ErrorClass::Refused,
+            HelmError::ChartLogin { .. } => ErrorClass::Unavailable,
             HelmError::Busy { .. } | HelmError::LeaseLost { .. } => ErrorClass::Superseded,
             HelmError::Interrupted { .. } => ErrorClass::Interrupted,
             HelmError::Unreadable { .. } | HelmError::Local(_) => ErrorClass::Unexpected,

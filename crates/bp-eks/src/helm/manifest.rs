@@ -12,11 +12,21 @@ use crate::workload;
 pub(super) struct ManifestContainer {
     /// `None` for kinds without a rollout, such as a CronJob.
     pub(super) workload: Option<Workload>,
+    /// The object's own namespace; `None` for that of the release.
+    pub(super) namespace: Option<String>,
     pub(super) container: String,
     pub(super) image: String,
+    /// Its environment variables with plain values.
+    pub(super) environment: Vec<(String, String)>,
 }
 
 impl ManifestContainer {
+    /// Whether it is the same container of the same object, whatever its image.
+    pub(super) fn is_of(&self, other: &ManifestContainer) -> bool {
+        (&self.workload, &self.namespace, &self.container)
+            == (&other.workload, &other.namespace, &other.container)
+    }
+
     /// Whether the image has this digest.
     pub(super) fn is(&self, digest: &Digest) -> bool {
         self.image.parse::<DigestRef>().is_ok_and(|image| image.digest() == digest)
@@ -36,7 +46,8 @@ pub(super) fn parse_workloads(manifest: &str, verb: &'static str) -> Result<Vec<
     Ok(parse_objects(manifest, verb)?.iter().filter_map(workload).collect())
 }
 
-fn parse_objects(manifest: &str, verb: &'static str) -> Result<Vec<Value>, HelmError> {
+/// The objects in a multi-document manifest.
+pub(super) fn parse_objects(manifest: &str, verb: &'static str) -> Result<Vec<Value>, HelmError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(manifest)
         .map_err(|e| HelmError::Unreadable { verb, source: e.to_string().into() })?;
     // A `List` contains objects.
@@ -47,12 +58,19 @@ fn parse_objects(manifest: &str, verb: &'static str) -> Result<Vec<Value>, HelmE
     Ok(objects.collect())
 }
 
-fn workload(object: &Value) -> Option<Workload> {
+/// The workload that the object is, if any.
+pub(super) fn workload(object: &Value) -> Option<Workload> {
     let kind = object["kind"].as_str()?.to_ascii_lowercase();
     format!("{kind}/{}", object["metadata"]["name"].as_str()?).parse().ok()
 }
 
-fn containers(object: &Value) -> Vec<ManifestContainer> {
+/// The object's own namespace.
+pub(super) fn namespace(object: &Value) -> Option<String> {
+    object["metadata"]["namespace"].as_str().filter(|namespace| !namespace.is_empty()).map(str::to_owned)
+}
+
+/// The containers of an object with a pod template, or of a pod.
+pub(super) fn containers(object: &Value) -> Vec<ManifestContainer> {
     let spec = match object["kind"].as_str() {
         Some("Pod") => &object["spec"],
         Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
@@ -62,10 +80,12 @@ fn containers(object: &Value) -> Vec<ManifestContainer> {
     let workload = workload(object).filter(|workload| !workload::of(workload.kind).runs_to_completion);
     let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
     let all = list("containers").into_iter().chain(list("initContainers"));
-    all.map(|Container { name, image }| ManifestContainer {
+    all.map(|Container { name, image, env }| ManifestContainer {
         workload: workload.clone(),
+        namespace: namespace(object),
         container: name,
         image,
+        environment: env.into_iter().flatten().filter_map(|one| Some((one.name, one.value?))).collect(),
     })
     .collect()
 }
@@ -76,6 +96,28 @@ struct Container {
     name: String,
     #[serde(default)]
     image: String,
+    #[serde(default)]
+    env: Option<Vec<Variable>>,
+}
+
+#[derive(Deserialize)]
+struct Variable {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    value: Option<String>,
+}
+
+/// The plain data of all ConfigMaps and Secrets in a manifest.
+pub(super) fn values_of_maps(manifest: &str, verb: &'static str) -> Result<Vec<(String, String)>, HelmError> {
+    let objects = parse_objects(manifest, verb)?;
+    let data = objects.iter().filter_map(|object| match object["kind"].as_str() {
+        Some("ConfigMap") => object["data"].as_object(),
+        Some("Secret") => object["stringData"].as_object(),
+        _ => None,
+    });
+    let pairs = data.flatten().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    Ok(pairs.collect())
 }
 
 #[cfg(test)]

@@ -5,9 +5,17 @@
 //! in its arguments or environment, and an expired Lease proves that no helm started by bp-eks still changes the
 //! release, on any machine.
 
+mod chart;
+mod command_line;
+mod conflicts;
 mod context;
+mod drift;
 mod error;
+mod flags;
+mod follow;
+mod hooks;
 mod lease;
+mod login;
 mod manifest;
 mod program;
 mod proxy;
@@ -15,8 +23,12 @@ mod record;
 mod recover;
 mod release;
 mod rollback;
+mod status;
 mod upgrade;
+mod wait;
 
-pub use context::{HelmRevision, ImageKeys};
+pub use chart::{ImageKeys, VariablesForm};
+pub use context::HelmRevision;
 pub use error::HelmError;
+pub use flags::HelmFlags;
 pub use release::{HelmRelease, HelmRun};

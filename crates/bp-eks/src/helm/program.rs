@@ -1,6 +1,6 @@
 //! Run the `helm` program: arguments, environment, output and termination.
 
-use std::{fs, io::Write, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, io::Write, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use bp_artifact::process::{Group, own_group};
 use secrecy::ExposeSecret;
@@ -11,18 +11,34 @@ use tokio::{
     time::timeout,
 };
 
-use super::{error::HelmError, proxy::Proxy};
+use super::{command_line::CommandLine, error::HelmError, hooks::Hooks, login::ChartLogin, proxy::Proxy};
 
 /// How long helm has after SIGTERM to mark its revision as failed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Variables that select another cluster, identity or storage.
+const CONFIGURATION: [&str; 10] = [
+    "HELM_DEBUG",
+    "HELM_DRIVER",
+    "HELM_KUBEASGROUPS",
+    "HELM_KUBEASUSER",
+    "HELM_KUBECAFILE",
+    "HELM_KUBECONTEXT",
+    "HELM_KUBEINSECURE_SKIP_TLS_VERIFY",
+    "HELM_KUBETLS_SERVER_NAME",
+    "HELM_KUBETOKEN",
+    "HELM_NAMESPACE",
+];
 
 /// `helm` with its environment.
 pub(super) struct Program {
     path: PathBuf,
     namespace: String,
     proxy: Proxy,
-    /// Values and helm's own files; readable by this user only, deleted on drop.
+    /// Values, logins and helm's own files; readable by this user only, deleted on drop.
     directory: tempfile::TempDir,
+    /// The file with the login to the registry of the chart.
+    registry_config: Option<PathBuf>,
 }
 
 /// The result of a run.
@@ -37,7 +53,27 @@ impl Program {
     pub(super) fn new(path: PathBuf, namespace: String, proxy: Proxy) -> Result<Self, HelmError> {
         let directory = private_directory()?;
         fs::write(directory.path().join("kubeconfig"), "")?;
-        Ok(Program { path, namespace, proxy, directory })
+        Ok(Program { path, namespace, proxy, directory, registry_config: None })
+    }
+
+    /// Holds back the deletion of a hook that failed until its evidence was collected.
+    pub(super) fn watch_hooks(&self, hooks: &Arc<Hooks>) {
+        self.proxy.watch_hooks(Arc::clone(hooks));
+    }
+
+    /// Creates the login to the registry of `chart`. Until then, helm uses the user's own logins.
+    pub(super) async fn log_in(&mut self, login: &ChartLogin, chart: &str) -> Result<(), HelmError> {
+        let file = self.directory.path().join("registry.json");
+        if login.write(chart, &file).await? {
+            self.registry_config = Some(file);
+        }
+        Ok(())
+    }
+
+    /// The field manager of the objects that helm changes: the name of its program.
+    pub(super) fn field_manager(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        if name.is_empty() { "helm".to_owned() } else { name.into_owned() }
     }
 
     /// The error of the proxy's latest request, if it failed.
@@ -53,43 +89,44 @@ impl Program {
         Ok(path)
     }
 
-    fn command(&self, arguments: &[String]) -> Command {
+    fn command(&self, line: CommandLine) -> Command {
         let mut helm = Command::new(&self.path);
-        helm.args(arguments).args(["--namespace", &self.namespace]);
+        helm.args(line.flag("namespace", &self.namespace).into_arguments());
         // Helm reaches the cluster through the proxy; the machine's own configuration must not override that.
-        for name in ["HELM_KUBECONTEXT", "HELM_KUBEASUSER", "HELM_KUBEASGROUPS", "HELM_DEBUG", "HELM_DRIVER"]
-        {
+        for name in CONFIGURATION {
             helm.env_remove(name);
         }
         helm.env("KUBECONFIG", self.directory.path().join("kubeconfig"))
             .env("HELM_KUBEAPISERVER", self.proxy.address().expose_secret())
-            .env_remove("HELM_KUBETOKEN")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(file) = &self.registry_config {
+            helm.env("HELM_REGISTRY_CONFIG", file);
+        }
         own_group(&mut helm);
         helm
     }
 
     /// Starts helm.
-    pub(super) fn start(&self, arguments: &[String]) -> Result<Running, HelmError> {
-        let spawned = self.command(arguments).spawn();
+    pub(super) fn start(&self, line: CommandLine) -> Result<Running, HelmError> {
+        let spawned = self.command(line).spawn();
         let child = spawned.map_err(|source| HelmError::Program { program: self.path.clone(), source })?;
         Ok(Running { id: child.id(), ending: Box::pin(ended(child)) })
     }
 
     /// Runs helm and waits until it ends.
-    pub(super) async fn run(&self, arguments: &[String]) -> Result<Ended, HelmError> {
-        Ok(self.start(arguments)?.ending.await?)
+    pub(super) async fn run(&self, line: CommandLine) -> Result<Ended, HelmError> {
+        Ok(self.start(line)?.ending.await?)
     }
 
     /// Runs helm and parses its JSON output.
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
         verb: &'static str,
-        arguments: &[String],
+        line: CommandLine,
     ) -> Result<T, HelmError> {
-        let ended = self.run(arguments).await?;
+        let ended = self.run(line).await?;
         if !ended.success {
             return Err(HelmError::Failed { verb, message: ended.message });
         }
@@ -98,7 +135,7 @@ impl Program {
 
     /// Checks that helm has version 4; other versions have other flags.
     pub(super) async fn check(&self) -> Result<(), HelmError> {
-        let ended = self.run(&args(["version", "--template", "{{.Version}}"])).await?;
+        let ended = self.run(CommandLine::new(["version"]).flag("template", "{{.Version}}")).await?;
         let found = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
         if found.starts_with("v4.") { Ok(()) } else { Err(HelmError::Version { found }) }
     }
@@ -147,11 +184,6 @@ fn last_error_line(stderr: &str) -> String {
         .unwrap_or("no error message");
     let said = said.trim_start_matches("Error: ");
     said.chars().take(2000).collect()
-}
-
-/// Command line arguments.
-pub(super) fn args<const N: usize>(args: [&str; N]) -> Vec<String> {
-    args.map(str::to_owned).to_vec()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 
 use bp_artifact::sync::lock;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -17,10 +17,12 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, task::JoinSet};
 use tracing::Instrument as _;
 
-use super::lease::Validity;
+use super::{hooks::Hooks, lease::Validity};
 
 /// The limit of request bodies; etcd limits an object to 1.5 MiB.
 const LARGEST: usize = 8 << 20;
+/// The pause after a connection could not be accepted.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// Headers that are not forwarded.
 const HOP_BY_HOP: [header::HeaderName; 6] = [
     header::CONNECTION,
@@ -47,8 +49,8 @@ impl Proxy {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let path = format!("/{:032x}", u128::from_ne_bytes(random));
         let address = format!("http://{}{path}", listener.local_addr()?).into();
-        let forwarder =
-            Arc::new(Forwarder { client, validity, path: path.into(), last_error: Mutex::default() });
+        let (path, last_error, hooks) = (path.into(), Mutex::default(), Mutex::default());
+        let forwarder = Arc::new(Forwarder { client, validity, path, last_error, hooks });
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, Arc::clone(&forwarder)).in_current_span());
         Ok(Proxy { address, forwarder, _serving: serving })
@@ -57,6 +59,11 @@ impl Proxy {
     /// The error of the latest request, if it failed: then helm's error message is its consequence.
     pub(super) fn last_error(&self) -> Option<String> {
         self.forwarder.last_error().clone()
+    }
+
+    /// Holds back the deletion of a hook that failed until its evidence was collected.
+    pub(super) fn watch_hooks(&self, hooks: Arc<Hooks>) {
+        *lock(&self.forwarder.hooks) = Some(hooks);
     }
 
     /// The URL with the secret path, which grants access.
@@ -70,13 +77,21 @@ struct Forwarder {
     validity: Option<Validity>,
     path: SecretString,
     last_error: Mutex<Option<String>>,
+    hooks: Mutex<Option<Arc<Hooks>>>,
 }
 
 async fn serve(listener: TcpListener, forwarder: Arc<Forwarder>) {
     // Connections are closed with the server.
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // As when no file can be opened: an immediate retry would fail too.
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
         let forwarder = Arc::clone(&forwarder);
         let connection = async move {
             let service = service_fn(move |request| {
@@ -110,6 +125,10 @@ impl Forwarder {
         let Some(Ok(uri)) = asked.strip_prefix(self.path.expose_secret()).map(str::parse::<Uri>) else {
             return refusal(StatusCode::NOT_FOUND, "unknown path: this proxy serves helm only");
         };
+        let hooks = lock(&self.hooks).clone().filter(|_| request.method() == Method::DELETE);
+        if let Some(hooks) = hooks {
+            hooks.before_delete(uri.path()).await;
+        }
         if self.validity.as_ref().is_some_and(|validity| !validity.holds()) {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "the lease of the release was lost");
         }

@@ -3,10 +3,11 @@
 use bp_artifact::deploy::Reporter;
 
 use super::{
+    command_line::CommandLine,
     context::{HelmRevision, Release},
     error::HelmError,
     lease::HeldLease,
-    program::{Program, args},
+    program::Program,
 };
 
 /// The last revision that was deployed.
@@ -16,8 +17,8 @@ pub(super) fn deployed(history: &[HelmRevision]) -> Option<&HelmRevision> {
 
 impl Release {
     pub(super) async fn history(&self, helm: &Program) -> Result<Vec<HelmRevision>, HelmError> {
-        let arguments = args(["history", &self.release, "--max", "50", "--output", "json"]);
-        match helm.json("history", &arguments).await {
+        let line = CommandLine::new(["history"]).flag("max", "50").flag("output", "json");
+        match helm.json("history", line.operand(&self.release)).await {
             Err(HelmError::Failed { message, .. }) if message.contains("not found") => Ok(Vec::new()),
             read => read,
         }
@@ -54,8 +55,8 @@ impl Release {
         let message =
             format!("revision {revision} is {status}, and {why}; rolling back to revision {back} first");
         reporter.notice(message);
-        let back = back.to_string();
-        let ended = helm.run(&args(["rollback", &self.release, &back, "--no-hooks"])).await?;
+        let line = self.roll_back_line(helm, &back.to_string()).await?.switch("no-hooks");
+        let ended = helm.run(line).await?;
         if !ended.success {
             return Err(HelmError::Failed { verb: "rollback", message: ended.message });
         }

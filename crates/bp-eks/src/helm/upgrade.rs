@@ -1,53 +1,41 @@
 //! Upgrade a Helm release: acquire the Lease, recover, dry run, upgrade and watch, verify; roll back on failure.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bp_artifact::{
-    Outcome, ResolvedImage, Verdict,
+    Outcome, ResolvedImage,
     deploy::{
-        Cause, DeployEvent, FailureReport, OnFailure, Proof, Reporter, Revision,
+        Cause, FailureReport, OnFailure, Proof, Reporter, Revision,
         run::{Ended, Intent, Run},
     },
-    error::Classified,
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use kube::api::DynamicObject;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::PostParams};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep_until};
 
 use super::{
+    chart::Variables,
+    command_line::CommandLine,
     context::Release,
     error::HelmError,
+    follow::{End, Followed},
+    hooks::{HookEntry, Hooks},
     lease::HeldLease,
-    manifest::{ManifestContainer, parse_manifest},
-    program::{Program, Running, args},
+    manifest::{ManifestContainer, parse_manifest, values_of_maps},
+    program::Program,
     proxy::Proxy,
     recover::deployed,
 };
-use crate::{
-    api::{
-        watch::{Query, watch},
-        watch_health::WatchHealth,
-    },
-    ending::Ending,
-    workload,
-};
+use crate::{ending::Ending, error::Error};
 
 /// The result of the dry run.
 struct Plan {
     manifest: String,
     /// The containers that get the image.
     places: Vec<ManifestContainer>,
-}
-
-/// The result of an upgrade before verification.
-enum End {
-    /// Helm and the workloads succeeded; with the reason if a workload could not be observed.
-    Up(Vec<Outcome>, Option<String>),
-    /// Helm or a workload failed; with the workload's failure report, if any.
-    Failed(Option<FailureReport>, String),
-    /// The state can no longer be observed, for this reason.
-    Unobserved(String),
+    hooks: Vec<HookEntry>,
+    /// Whether helm uses server-side apply.
+    server_side: bool,
 }
 
 /// The state of an operation that outlives the work, which is dropped when the Lease is lost.
@@ -108,10 +96,36 @@ impl Release {
     }
 
     pub(super) async fn acquire(&self, reporter: &Reporter) -> Result<HeldLease, HelmError> {
+        self.check_name()?;
         let holder = self.holder();
         tokio::select! {
-            held = self.lease_config().acquire(&holder) => held,
+            held = self.acquire_as(&holder) => held,
             () = reporter.cancelled() => Err(self.interrupted()),
+        }
+    }
+
+    async fn acquire_as(&self, holder: &str) -> Result<HeldLease, HelmError> {
+        match self.lease_config().acquire(holder).await {
+            // The Lease is in the namespace, so helm would create it too late.
+            Err(HelmError::Rollout(Error::NamespaceNotFound { .. })) if self.chart.create_namespace => {
+                self.create_namespace().await?;
+                self.lease_config().acquire(holder).await
+            }
+            acquired => acquired,
+        }
+    }
+
+    async fn create_namespace(&self) -> Result<(), HelmError> {
+        let name = &self.scope.namespace;
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.clone());
+        let namespaces = Api::<Namespace>::all(self.scope.client.clone());
+        match namespaces.create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            created => {
+                let failed = |e| self.scope.object("namespace", name).error("create namespaces", e);
+                Ok(created.map(drop).map_err(failed)?)
+            }
         }
     }
 
@@ -121,6 +135,7 @@ impl Release {
 
     /// Helm, with access to the cluster while the Lease is held.
     pub(super) async fn program(&self, held: Option<&HeldLease>) -> Result<Program, HelmError> {
+        self.check_name()?;
         let proxy = Proxy::start(self.scope.client.clone(), held.map(HeldLease::validity)).await?;
         Program::new(self.program.clone(), self.scope.namespace.clone(), proxy)
     }
@@ -133,35 +148,64 @@ impl Release {
         release_run: &mut ReleaseRun,
     ) -> Result<Ending, HelmError> {
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let helm = self.program(Some(held)).await?;
+        let mut helm = self.program(Some(held)).await?;
         helm.check().await?;
+        let chart = self.chart.name.as_deref();
+        let chart = chart.ok_or_else(|| HelmError::NoChart { release: self.release.clone() })?;
+        if self.chart.files.iter().any(|file| file.as_os_str() == "-") {
+            let reason =
+                "helm runs twice, the first time as a dry run: write the values to a file".to_owned();
+            return Err(HelmError::Flag { flag: "--values=-".to_owned(), reason });
+        }
+        if let Some(login) = &self.chart.login {
+            helm.log_in(login, chart).await?;
+        }
         let history = self.recover(&helm, held, reporter).await?;
         let before = match deployed(&history) {
             Some(revision) => Some((revision.revision, self.manifest(&helm, Some(revision.revision)).await?)),
             None => None,
         };
-        let plan = self.plan(&helm, image).await?;
+        let plan = self.plan(&helm, chart, image).await?;
         let previous =
             before.as_ref().map(|(number, manifest)| revision(*number, manifest, &plan)).transpose()?;
         let last = history.last().map_or(0, |last| last.revision);
-        let in_place = before
+        let same = before
             .as_ref()
             .is_some_and(|(number, manifest)| *number == last && manifest.trim() == plan.manifest.trim());
+        let changed_outside = match &before {
+            Some((number, manifest)) if *number == last => self.changed_outside(&plan.of(manifest)?).await,
+            // A later revision has failed, which may have changed the workloads.
+            Some(_) | None => Vec::new(),
+        };
+        let in_place = same && changed_outside.is_empty();
+        let forces = self.forces_conflicts();
+        if plan.server_side && !in_place && !forces {
+            self.check_conflicts(&plan.manifest, &helm.field_manager()).await?;
+        }
         let intent = Intent::deploy(image).current(previous.clone()).previous(previous).changes(!in_place);
         let run = release_run.run.insert(Run::planned(reporter, intent));
+        for change in changed_outside {
+            run.notice(format!("{change}; helm sets it as in the chart"));
+        }
         let number = if in_place { last } else { last + 1 };
         let ours = Revision::new(number.to_string(), &image.reference);
         run.in_place(Some(ours.clone()));
         run.checkpoint().map_err(|_| self.interrupted())?;
-        let running = if in_place {
-            None
-        } else {
+        let (mut running, mut hooks) = (None, None);
+        if !in_place {
+            let watched = Arc::new(Hooks::before(self, run, &plan.hooks).await);
+            helm.watch_hooks(&watched);
+            hooks = Some(watched);
             held.record_revision(number).await?;
-            Some(helm.start(&self.arguments(&helm, image, false)?)?)
-        };
+            let line = self.chart.upgrade(image, forces && plan.server_side);
+            let line = self.waiting(line).switch("hide-notes");
+            running = Some(helm.start(self.with_values(&helm, line, chart)?)?);
+        }
         release_run.started = true;
         run.applied(ours, format!("helm revision {number}"), in_place);
-        match self.follow(running, &helm, &plan.places, image, run, deadline).await? {
+        let (program, places) = (&helm, plan.places.as_slice());
+        let followed = Followed { program, running, places, hooks: hooks.clone(), image, deadline };
+        match self.follow(followed, run).await? {
             End::Up(outcomes, unseen) => self.proven(run, outcomes, unseen, &helm, image).await,
             End::Unobserved(why) => Ok(self.unobserved(run, &why)),
             End::Failed(report, message) => {
@@ -175,9 +219,9 @@ impl Release {
                     return Err(HelmError::Failed { verb: "upgrade", message });
                 }
                 let report = match report {
-                    // The workload's watch has reported it.
+                    // The watch of the workload or the hook has reported it.
                     Some(report) => report,
-                    None => self.evidence(&message, &plan.places, run).await,
+                    None => self.evidence(&message, &plan.places, hooks.as_deref(), run).await,
                 };
                 run.failing(report);
                 self.roll_back(run, message, &helm, held, number).await
@@ -185,51 +229,96 @@ impl Release {
         }
     }
 
-    /// Runs the dry run. Fails when no container of the chart would run the digest.
-    async fn plan(&self, helm: &Program, image: &ResolvedImage) -> Result<Plan, HelmError> {
+    /// Runs the dry run. Fails when no container of the chart would run the digest with its variables.
+    async fn plan(&self, helm: &Program, chart: &str, image: &ResolvedImage) -> Result<Plan, HelmError> {
         #[derive(Deserialize)]
-        struct Release {
+        struct Rendered {
             manifest: String,
+            #[serde(default)]
+            hooks: Option<Vec<HookEntry>>,
+            #[serde(default)]
+            apply_method: String,
         }
         let verb = "upgrade --dry-run";
-        let release: Release = helm.json(verb, &self.arguments(helm, image, true)?).await?;
-        let all = parse_manifest(&release.manifest, verb)?;
+        let line = self.chart.upgrade(image, false).flag("dry-run", "server").flag("output", "json");
+        let rendered: Rendered = helm.json(verb, self.with_values(helm, line, chart)?).await?;
+        let all = parse_manifest(&rendered.manifest, verb)?;
         let (places, others): (Vec<ManifestContainer>, Vec<ManifestContainer>) =
             all.into_iter().partition(|place| place.is(image.digest()));
         if places.is_empty() {
             return Err(HelmError::DigestIgnored {
                 release: self.release.clone(),
-                key: self.keys.digest.clone(),
+                key: self.chart.keys.digest.clone(),
                 digest: image.digest().to_string(),
                 images: others.into_iter().map(|place| place.image).collect(),
             });
         }
-        Ok(Plan { manifest: release.manifest, places })
+        if let Some(variables) = &self.chart.variables {
+            self.check_variables(variables, &places, &rendered.manifest)?;
+        }
+        Ok(Plan {
+            manifest: rendered.manifest,
+            places,
+            hooks: rendered.hooks.unwrap_or_default(),
+            server_side: rendered.apply_method == "ssa",
+        })
     }
 
-    fn arguments(&self, helm: &Program, image: &ResolvedImage, dry: bool) -> Result<Vec<String>, HelmError> {
-        let Some(chart) = &self.chart else {
-            return Err(HelmError::NoChart { release: self.release.clone() });
+    /// Checks that a container with the image gets the variables: itself, or by the data of a ConfigMap or Secret.
+    fn check_variables(
+        &self,
+        variables: &Variables,
+        places: &[ManifestContainer],
+        manifest: &str,
+    ) -> Result<(), HelmError> {
+        let maps = values_of_maps(manifest, "upgrade --dry-run")?;
+        let lacking = |place: &ManifestContainer| -> Vec<String> {
+            let has = |pair: &(String, String)| place.environment.contains(pair) || maps.contains(pair);
+            let missing = variables.variables.iter().filter(|pair| !has(pair));
+            missing.map(|(name, _)| name.clone()).collect()
         };
-        let mut arguments = args(["upgrade", &self.release, chart, "--install"]);
-        for file in &self.values_files {
-            arguments.extend(["--values".to_owned(), file.display().to_string()]);
+        let missing = places.iter().map(|place| (place, lacking(place)));
+        match missing.min_by_key(|(_, missing)| missing.len()) {
+            Some((place, missing)) if !missing.is_empty() => {
+                let workload = place.workload.as_ref().map(|workload| format!(" of {workload}"));
+                Err(HelmError::VariablesIgnored {
+                    release: self.release.clone(),
+                    key: variables.key.clone(),
+                    container: format!("the container {}{}", place.container, workload.unwrap_or_default()),
+                    variables: missing,
+                })
+            }
+            Some(_) | None => Ok(()),
         }
-        let values = helm.values(&self.values_for(image))?;
-        arguments.extend(["--values".to_owned(), values.display().to_string()]);
-        arguments.extend(if dry {
-            args(["--dry-run=server", "--output", "json"])
-        } else {
-            let timeout = format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
-            args(["--wait=watcher", &timeout, "--hide-notes"])
-        });
-        Ok(arguments)
+    }
+
+    /// Whether helm takes fields over from other field managers.
+    pub(super) fn forces_conflicts(&self) -> bool {
+        let forced = ["force-conflicts", "force-replace"];
+        self.options.take_over
+            || forced.iter().any(|flag| self.chart.flags.value(flag).is_some_and(|value| value != "false"))
+    }
+
+    /// Adds how long helm waits, until the deadline.
+    pub(super) fn waiting(&self, line: CommandLine) -> CommandLine {
+        let seconds = self.options.deadline.as_secs().clamp(1, u32::MAX.into());
+        line.flag("wait", "watcher").flag("timeout", format!("{seconds}s"))
+    }
+
+    /// Adds the values that may be secrets, in a file, and the release with its chart.
+    fn with_values(&self, helm: &Program, line: CommandLine, chart: &str) -> Result<CommandLine, HelmError> {
+        let file = helm.values(&self.chart.file_values())?;
+        let line = line.flag("values", file.display().to_string());
+        Ok(line.operand(&self.release).operand(chart))
     }
 
     pub(super) async fn manifest(&self, helm: &Program, revision: Option<u32>) -> Result<String, HelmError> {
-        let mut arguments = args(["get", "manifest", &self.release]);
-        arguments.extend(revision.map(|revision| format!("--revision={revision}")));
-        let ended = helm.run(&arguments).await?;
+        let line = CommandLine::new(["get", "manifest"]).operand(&self.release);
+        let line = match revision {
+            Some(revision) => line.flag("revision", revision.to_string()),
+            None => line,
+        };
+        let ended = helm.run(line).await?;
         if ended.success {
             Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
         } else {
@@ -237,138 +326,8 @@ impl Release {
         }
     }
 
-    /// Watches helm and the workloads concurrently. The first failure ends the wait and stops helm. When a workload
-    /// cannot be observed, helm's result decides.
-    async fn follow(
-        &self,
-        mut running: Option<Running>,
-        program: &Program,
-        places: &[ManifestContainer],
-        image: &ResolvedImage,
-        run: &Run,
-        deadline: Instant,
-    ) -> Result<End, HelmError> {
-        let mut watching: FuturesUnordered<_> =
-            places.iter().map(|place| self.watch(place, image, run, deadline)).collect();
-        let mut outcomes = Vec::new();
-        let mut unseen = None;
-        let helm_waits = running.is_some();
-        loop {
-            if running.is_none() && watching.is_empty() {
-                return Ok(match unseen {
-                    Some(why) if !helm_waits => End::Unobserved(why),
-                    unseen => End::Up(outcomes, unseen),
-                });
-            }
-            let helm = async {
-                match &mut running {
-                    Some(running) => (&mut running.ending).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let failed = tokio::select! {
-                ended = helm => {
-                    let ended = ended?;
-                    running = None;
-                    (!ended.success).then_some((None, ended.message))
-                }
-                Some(watched) = watching.next() => match watched {
-                    Ok(Some(outcome)) if matches!(outcome.verdict(), Verdict::Deployed | Verdict::Unproven) => {
-                        outcomes.push(outcome);
-                        None
-                    }
-                    Ok(Some(outcome)) if outcome.verdict() == Verdict::Unobserved => {
-                        unseen = Some(outcome.detail);
-                        None
-                    }
-                    Ok(Some(outcome)) => Some((outcome.failure, outcome.detail)),
-                    Ok(None) => None,
-                    Err(HelmError::Rollout(error)) if error.is_refusal() || error.is_retryable() => {
-                        unseen = Some(error.without_advice());
-                        None
-                    }
-                    Err(error) => {
-                        if let Some(running) = running.take() {
-                            running.stop().await;
-                        }
-                        return Err(error);
-                    }
-                },
-                () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "the upgrade did not complete before the deadline".into())),
-                () = run.cancelled() => {
-                    if let Some(running) = running.take() {
-                        running.stop().await;
-                    }
-                    return Err(self.interrupted());
-                }
-            };
-            let Some((report, message)) = failed else { continue };
-            if let Some(running) = running.take() {
-                running.stop().await;
-            }
-            // Without a workload's report, the failure may only mean that helm could not observe the cluster.
-            let unobserved = unseen.take().or_else(|| program.last_error()).filter(|_| report.is_none());
-            return Ok(unobserved.map_or(End::Failed(report, message), End::Unobserved));
-        }
-    }
-
-    /// Watches one workload from the moment that it has the new image; `None` for kinds without a rollout.
-    async fn watch(
-        &self,
-        place: &ManifestContainer,
-        image: &ResolvedImage,
-        run: &Run,
-        deadline: Instant,
-    ) -> Result<Option<Outcome>, HelmError> {
-        let Some(workload) = &place.workload else { return Ok(None) };
-        let resource = (workload::of(workload.kind).resource)();
-        let api = self.scope.dynamic(&resource);
-        let itself = Query::fields(&format!("metadata.name={}", workload.name));
-        let (seen, mut news) = watch(api, itself, "watch workloads", false);
-        let object = self.scope.object(workload.kind.name(), &workload.name);
-        let mut health = WatchHealth::default();
-        while !seen.state().iter().any(|object| has_image(object, place)) {
-            let late = (!health.is_healthy()).then_some(deadline);
-            let gives_up_at = health.gives_up_at(self.options.grace).or(late);
-            tokio::select! {
-                update = news.next() => match update {
-                    None => return Ok(None),
-                    // Helm itself reports a cluster that cannot be reached.
-                    update => drop(health.read(update, &object)),
-                },
-                () = sleep_until(gives_up_at.unwrap_or_else(Instant::now)), if gives_up_at.is_some() => {
-                    if let Some(error) = health.take() {
-                        return Err(error.into());
-                    }
-                }
-            }
-        }
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let rollout = self.target_for(workload, &place.container, left).deploy(image);
-        // A release may have several workloads.
-        let of = |text: &str| format!("{workload}: {text}");
-        let outcome = run.nested_with(rollout, |mut event| {
-            if let DeployEvent::Applied { .. } = event {
-                return None;
-            }
-            if let DeployEvent::Progress { progress, .. } = &mut event {
-                progress.stage = of(&progress.stage);
-            }
-            if let DeployEvent::Notice { message, .. } = &mut event {
-                *message = of(message);
-            }
-            Some(event)
-        });
-        let mut outcome = outcome.await?;
-        // The detail of an unobserved outcome contains the workload already.
-        if outcome.verdict() != Verdict::Unobserved {
-            outcome.detail = format!("{workload}: {}", outcome.verdict());
-        }
-        Ok(Some(outcome))
-    }
-
     /// Verifies that the release's manifest has the digest and the pods run it.
-    async fn proven(
+    pub(super) async fn proven(
         &self,
         run: &mut Run,
         outcomes: Vec<Outcome>,
@@ -382,13 +341,17 @@ impl Release {
             let detail = format!("helm reports success, but the images of the pods could not be read: {why}");
             return Ok(Ending::Ended(Ended::Unproven, detail));
         }
-        let places = parse_manifest(&manifest?, "get manifest")?;
+        let manifest = manifest?;
+        let places = parse_manifest(&manifest, "get manifest")?;
         if !places.iter().any(|place| place.is(image.digest())) {
             let detail = format!(
                 "the chart ignores {}: the release's manifest has a different image",
-                self.keys.digest
+                self.chart.keys.digest
             );
             return Ok(Ending::Ended(Ended::DigestMismatch, detail));
+        }
+        for change in self.kept_by_helm(&manifest, image).await {
+            run.notice(format!("drift that helm keeps: {change}"));
         }
         // The first workload that is not verified decides.
         let worse = outcomes.iter().find_map(|outcome| Ended::of(outcome.proof.judge(image)));
@@ -402,16 +365,22 @@ impl Release {
         })
     }
 
-    /// The failure report when no workload's watch has reported one.
-    async fn evidence(
+    /// The failure report when no watch of a workload or a hook has reported one.
+    pub(super) async fn evidence(
         &self,
         message: &str,
         places: &[ManifestContainer],
+        hooks: Option<&Hooks>,
         reporter: &Reporter,
     ) -> FailureReport {
+        if let Some(hooks) = hooks
+            && let Some(report) = hooks.failed().await
+        {
+            return report;
+        }
         for place in places {
             let Some(workload) = &place.workload else { continue };
-            let target = self.target(workload, &place.container);
+            let target = self.target(workload, place);
             if let Ok(Some(report)) = target.0.diagnose(reporter).await {
                 return report;
             }
@@ -421,7 +390,7 @@ impl Release {
     }
 
     /// Rolls back to the revision that was deployed before; `number` is the failed revision.
-    async fn roll_back(
+    pub(super) async fn roll_back(
         &self,
         run: &mut Run,
         message: String,
@@ -455,23 +424,17 @@ impl Release {
     }
 }
 
-/// Whether the workload has the new image.
-fn has_image(object: &DynamicObject, place: &ManifestContainer) -> bool {
-    let pod = &object.data["spec"]["template"]["spec"];
-    let lists =
-        ["containers", "initContainers"].map(|list| pod[list].as_array().cloned().unwrap_or_default());
-    lists
-        .iter()
-        .flatten()
-        .any(|c| c["name"] == place.container.as_str() && c["image"] == place.image.as_str())
+impl Plan {
+    /// The containers of another revision's manifest that get the image in this plan.
+    fn of(&self, manifest: &str) -> Result<Vec<ManifestContainer>, HelmError> {
+        let mut all = parse_manifest(manifest, "get manifest")?;
+        all.retain(|place| self.places.iter().any(|planned| planned.is_of(place)));
+        Ok(all)
+    }
 }
 
 /// A revision of the release, with its image in the container that gets the new image.
 fn revision(number: u32, manifest: &str, plan: &Plan) -> Result<Revision, HelmError> {
-    let all = parse_manifest(manifest, "get manifest")?;
-    let ours = |place: &&ManifestContainer| {
-        plan.places.iter().any(|p| p.workload == place.workload && p.container == place.container)
-    };
-    let image = all.iter().find(ours).map(|place| place.image.clone()).unwrap_or_default();
+    let image = plan.of(manifest)?.into_iter().next().map(|place| place.image).unwrap_or_default();
     Ok(Revision::new(number.to_string(), image))
 }

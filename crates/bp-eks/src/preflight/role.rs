@@ -21,32 +21,64 @@ fn finding(subject: String, state: FindingState, message: impl Into<String>) -> 
     Finding::new(subject, state, message).cause(Cause::PermissionMissing)
 }
 
-/// The finding about the role of a service account with the annotated role `annotated`; `None` without an EKS client.
+/// The findings about the role of a service account with the annotated role `annotated`, and about the role that it
+/// assumes; none without an EKS client.
 pub(super) async fn check_role(
     lookups: &Lookups,
     pods: &Pods<'_>,
     annotated: Option<RoleArn>,
-) -> Option<Finding> {
-    let eks = lookups.eks.as_ref()?;
+) -> Vec<Finding> {
+    let Some(eks) = &lookups.eks else { return Vec::new() };
     let associated = match associated(eks, pods).await {
         Ok(associated) => associated,
-        Err(finding) => return Some(finding),
+        Err(finding) => return vec![finding],
     };
     // If both exist, the AWS SDKs use the role of the annotation.
-    let (role, source) = match (annotated, associated) {
-        (Some(role), _) => (role, IdentitySource::Irsa),
-        (None, Some(role)) => (role, IdentitySource::PodIdentity),
-        (None, None) if pods.account == "default" => return None,
+    let association = match (annotated, associated) {
+        (Some(role), _) => {
+            let found = check_trust(lookups, eks, pods, &role, IdentitySource::Irsa).await;
+            return found.into_iter().collect();
+        }
+        (None, Some(association)) => association,
+        (None, None) if pods.account == "default" => return Vec::new(),
         (None, None) => {
             let message = "has no AWS role, neither by IRSA nor by EKS Pod Identity; a program that calls AWS needs one";
-            return Some(finding(
+            return vec![finding(
                 format!("service account {}", pods.account),
                 FindingState::Warning,
                 message,
-            ));
+            )];
         }
     };
-    check_trust(lookups, eks, pods, &role, source).await
+    let Association { role, target, external_id, tags, policy } = association;
+    let mut findings: Vec<Finding> =
+        check_trust(lookups, eks, pods, &role, IdentitySource::PodIdentity).await.into_iter().collect();
+    if let Some(target) = &target {
+        let source = IdentitySource::Role { role: &role, external_id: external_id.as_deref(), tags };
+        findings.extend(check_trust(lookups, eks, pods, target, source).await);
+    }
+    if let Some(policy) = policy {
+        findings.push(session_policy(target.as_ref().unwrap_or(&role), &policy));
+    }
+    findings
+}
+
+/// What the session policy of an association does: the pods may do only what it and the role allow.
+fn session_policy(role: &RoleArn, policy: &str) -> Finding {
+    let subject = format!("session policy of the EKS Pod Identity association with {role}");
+    match serde_json::from_str::<serde_json::Value>(policy) {
+        Ok(policy) => {
+            let statements = &policy["Statement"];
+            let one = usize::from(!statements.is_null());
+            let statements = statements.as_array().map_or(one, Vec::len);
+            let message = format!(
+                "limits what the role allows; it has {statements} statements: an action that is denied to a program of the \
+                pods may be missing there"
+            );
+            Finding::new(subject, FindingState::Present, message)
+        }
+        Err(_) => finding(subject, FindingState::Unknown, "is not a JSON document"),
+    }
 }
 
 #[cfg(not(feature = "iam"))]
@@ -55,7 +87,7 @@ async fn check_trust(
     _: &Client,
     _: &Pods<'_>,
     role: &RoleArn,
-    _: IdentitySource,
+    _: IdentitySource<'_>,
 ) -> Option<Finding> {
     let message = "cannot check its trust policy: this build lacks the feature iam";
     Some(Finding::new(format!("role {role}"), FindingState::Unknown, message))
@@ -67,7 +99,7 @@ async fn check_trust(
     eks: &Client,
     pods: &Pods<'_>,
     role: &RoleArn,
-    source: IdentitySource,
+    source: IdentitySource<'_>,
 ) -> Option<Finding> {
     let subject = format!("role {role}");
     let Some(iam) = &lookups.iam else {
@@ -80,11 +112,19 @@ async fn check_trust(
     };
     let account = cluster.arn().and_then(|arn| arn.split(':').nth(4));
     if account.is_some_and(|account| account != role.account()) {
-        return Some(finding(
-            subject,
-            FindingState::Unknown,
-            "belongs to another account, which cannot be checked",
-        ));
+        let message = match source {
+            IdentitySource::Role { role, external_id, tags } => {
+                let actions = if tags { "sts:AssumeRole and sts:TagSession" } else { "sts:AssumeRole" };
+                let id = external_id.map(|id| format!(" with the external id {id}")).unwrap_or_default();
+                format!(
+                    "belongs to another account, which cannot be checked: its trust policy must allow {actions} for {role}{id}"
+                )
+            }
+            IdentitySource::Irsa | IdentitySource::PodIdentity => {
+                "belongs to another account, which cannot be checked".to_owned()
+            }
+        };
+        return Some(finding(subject, FindingState::Unknown, message));
     }
     let name = role.as_str().rsplit('/').next().unwrap_or_default();
     let policy = match iam.get_role().role_name(name).send().await {
@@ -101,6 +141,9 @@ async fn check_trust(
     let principal = match source {
         IdentitySource::Irsa => Principal::Irsa { issuer, account: &account },
         IdentitySource::PodIdentity => Principal::PodIdentity,
+        IdentitySource::Role { role, external_id, tags } => {
+            Principal::Role { role: role.as_str(), external_id, tags }
+        }
     };
     Some(match trust::missing(&policy, principal) {
         Some(missing) => {
@@ -121,15 +164,34 @@ pub(super) struct Pods<'p> {
 /// How pods get a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "iam"), allow(dead_code))]
-enum IdentitySource {
+enum IdentitySource<'i> {
     /// By the annotation of the service account.
     Irsa,
     /// By an EKS Pod Identity association.
     PodIdentity,
+    /// Assumed by the role of an EKS Pod Identity association, as its target role.
+    Role {
+        role: &'i RoleArn,
+        external_id: Option<&'i str>,
+        /// Whether the session has tags.
+        tags: bool,
+    },
 }
 
-/// The role of the EKS Pod Identity association.
-async fn associated(eks: &Client, pods: &Pods<'_>) -> Result<Option<RoleArn>, Finding> {
+/// An EKS Pod Identity association.
+struct Association {
+    role: RoleArn,
+    /// The role that this one assumes.
+    target: Option<RoleArn>,
+    external_id: Option<String>,
+    /// Whether sessions have tags.
+    tags: bool,
+    /// The session policy.
+    policy: Option<String>,
+}
+
+/// The EKS Pod Identity association.
+async fn associated(eks: &Client, pods: &Pods<'_>) -> Result<Option<Association>, Finding> {
     let subject = || format!("AWS role of the service account {}", pods.account);
     let list = eks.list_pod_identity_associations().cluster_name(pods.cluster);
     let list = list.namespace(pods.namespace).service_account(pods.account).send().await;
@@ -141,8 +203,16 @@ async fn associated(eks: &Client, pods: &Pods<'_>) -> Result<Option<RoleArn>, Fi
     let answer = asked.send().await;
     let answer =
         answer.map_err(|error| lookup_failed(subject(), "eks:DescribePodIdentityAssociation", &error))?;
-    let role = answer.association.and_then(|association| association.role_arn);
-    Ok(role.and_then(|role| role.parse().ok()))
+    let Some(found) = answer.association else { return Ok(None) };
+    let role = |arn: Option<String>| arn.and_then(|arn| arn.parse::<RoleArn>().ok());
+    let Some(own) = role(found.role_arn) else { return Ok(None) };
+    Ok(Some(Association {
+        role: own,
+        target: role(found.target_role_arn),
+        external_id: found.external_id,
+        tags: found.disable_session_tags != Some(true),
+        policy: found.policy,
+    }))
 }
 
 fn lookup_failed<E>(subject: String, action: &str, error: &SdkError<E, HttpResponse>) -> Finding

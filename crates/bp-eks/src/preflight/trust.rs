@@ -1,4 +1,4 @@
-//! Check whether the trust policy of an IAM role trusts pods, by EKS Pod Identity or IRSA.
+//! Check whether the trust policy of an IAM role trusts pods, by EKS Pod Identity or IRSA, or another role.
 
 use bp_artifact::select::Glob;
 use percent_encoding::percent_decode_str;
@@ -17,6 +17,15 @@ pub(super) enum Principal<'p> {
         issuer: &'p str,
         /// `system:serviceaccount:<namespace>:<name>`
         account: &'p str,
+    },
+    /// A role that assumes this one.
+    Role {
+        /// Its ARN.
+        role: &'p str,
+        /// The external ID that it sends.
+        external_id: Option<&'p str>,
+        /// Whether it sends session tags.
+        tags: bool,
     },
 }
 
@@ -40,6 +49,24 @@ pub(super) fn missing(policy: &str, principal: Principal<'_>) -> Option<String> 
                 .find(|action| !statements.iter().any(|one| trusts(&one) && allowed(action, &one)))?;
             Some(format!("its trust policy does not allow {lacking} for {POD_IDENTITY}"))
         }
+        Principal::Role { role, external_id, tags } => {
+            let trusts = |one: &&&Value| texts(&one["Principal"]["AWS"]).any(|arn| is_role(arn, role));
+            let of_role: Vec<&&Value> = statements.iter().filter(trusts).collect();
+            let wanted = if tags { &["sts:AssumeRole", "sts:TagSession"][..] } else { &["sts:AssumeRole"] };
+            let lacking = wanted.iter().find(|action| !of_role.iter().any(|one| allowed(action, one)));
+            if let Some(lacking) = lacking {
+                return Some(format!("its trust policy does not allow {lacking} for {role}"));
+            }
+            let of_assume = of_role.iter().filter(|one| allowed("sts:AssumeRole", one));
+            let mut conditions = of_assume.map(|one| &one["Condition"]);
+            let is_matched = conditions.any(|condition| external_id_matches(condition, external_id));
+            (!is_matched).then(|| match external_id {
+                Some(id) => format!("the condition of its trust policy does not match the external id {id}"),
+                None => {
+                    "its trust policy requires an external id, which the association does not have".to_owned()
+                }
+            })
+        }
         Principal::Irsa { issuer, account } => {
             let provider = issuer.trim_start_matches("https://");
             let action = "sts:AssumeRoleWithWebIdentity";
@@ -61,18 +88,37 @@ pub(super) fn missing(policy: &str, principal: Principal<'_>) -> Option<String> 
 
 /// Whether a condition matches the subject; other keys are ignored.
 fn condition_matches(condition: &Value, subject: &str) -> bool {
+    matches(condition, |key| key.ends_with(":sub"), Some(subject))
+}
+
+/// Whether a condition matches the external ID; other keys are ignored.
+fn external_id_matches(condition: &Value, id: Option<&str>) -> bool {
+    matches(condition, |key| key == "sts:externalid", id)
+}
+
+/// Whether the wanted values of the condition's keys, in lower case, include the value.
+fn matches(condition: &Value, is_about: impl Fn(&str) -> bool, value: Option<&str>) -> bool {
     let operators = condition.as_object().into_iter().flatten();
-    let mut about_subjects = operators.flat_map(|(operator, keys)| {
+    let mut about = operators.flat_map(|(operator, keys)| {
         let keys = keys.as_object().into_iter().flatten();
-        let keys = keys.filter(|(key, _)| key.to_ascii_lowercase().ends_with(":sub"));
+        let keys = keys.filter(|(key, _)| is_about(&key.to_ascii_lowercase()));
         keys.map(move |(_, wanted)| (operator.as_str(), wanted))
     });
-    about_subjects.all(|(operator, wanted)| match operator {
-        "StringEquals" => texts(wanted).any(|wanted| wanted == subject),
-        "StringLike" => texts(wanted).any(|wanted| Glob::new(wanted).matches(subject)),
+    about.all(|(operator, wanted)| match operator {
+        "StringEquals" => value.is_some_and(|value| texts(wanted).any(|wanted| wanted == value)),
+        "StringLike" => {
+            value.is_some_and(|value| texts(wanted).any(|wanted| Glob::new(wanted).matches(value)))
+        }
         // Other operators are rare and not evaluated.
         _ => true,
     })
+}
+
+/// Whether a principal is the role, its account, or everybody.
+fn is_role(principal: &str, role: &str) -> bool {
+    let account = role.split(':').nth(4).unwrap_or_default();
+    let root = principal.strip_suffix(":root").and_then(|arn| arn.split(':').nth(4));
+    principal == role || principal == "*" || principal == account || root == Some(account)
 }
 
 /// The elements of an array, or the value itself.
@@ -125,6 +171,40 @@ mod tests {
             match missing {
                 None => assert_eq!(found, None, "{policy}"),
                 Some(words) => assert!(found.as_ref().is_some_and(|f| f.contains(words)), "{found:?}"),
+            }
+        }
+        let role = "arn:aws:iam::111111111111:role/pods";
+        let by = |principal: &str, actions: Value, condition: Value| json!([{ "Effect": "Allow", "Principal": { "AWS": principal }, "Action": actions, "Condition": condition }]);
+        let both = json!(["sts:AssumeRole", "sts:TagSession"]);
+        let id = json!({ "StringEquals": { "sts:ExternalId": "eu-central-1/1/shop/prod/web" } });
+        let external_id = Some("eu-central-1/1/shop/prod/web");
+        for (external_id, tags, statements, lacking) in [
+            (None, true, by(role, both.clone(), Value::Null), None),
+            (None, true, by("arn:aws:iam::111111111111:root", both.clone(), Value::Null), None),
+            (external_id, true, by("111111111111", both.clone(), id.clone()), None),
+            (None, true, by(role, both.clone(), id.clone()), Some("requires an external id")),
+            (
+                Some("other"),
+                true,
+                by(role, both.clone(), id.clone()),
+                Some("does not match the external id other"),
+            ),
+            (None, true, by(role, json!("sts:AssumeRole"), Value::Null), Some("sts:TagSession")),
+            (None, false, by(role, json!("sts:AssumeRole"), Value::Null), None),
+            (
+                None,
+                false,
+                by("arn:aws:iam::222222222222:root", both, Value::Null),
+                Some("sts:AssumeRole for arn"),
+            ),
+        ] {
+            let policy = json!({ "Statement": statements }).to_string();
+            let found = super::missing(&policy, Principal::Role { role, external_id, tags });
+            match lacking {
+                None => assert_eq!(found, None, "{policy}"),
+                Some(words) => {
+                    assert!(found.as_ref().is_some_and(|f| f.contains(words)), "{policy}: {found:?}")
+                }
             }
         }
         let issuer = "https://oidc.eks.eu-central-1.amazonaws.com/id/B";

@@ -22,7 +22,10 @@ impl WorkloadRollout {
         let mut run = Run::planned(reporter, intent.previous(start.previous.clone()).changes(false));
         run.in_place(Some(revision.clone()));
         if start.settled {
-            run.notice("no rollout is in progress");
+            // A Job may have ended before it could be watched.
+            if !start.live.runs_to_completion() {
+                run.notice("no rollout is in progress");
+            }
             return Ok(self.already_deployed(run, start.follower.snapshot()?, &start.slot).await);
         }
         let rolls_back = on_failure == OnFailure::RollBack;

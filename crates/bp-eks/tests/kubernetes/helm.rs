@@ -39,7 +39,7 @@ pub(crate) fn chart(name: &str, image: &str) -> PathBuf {
 pub(crate) const BY_DIGEST: &str = "{{ .Values.image.repository }}@{{ .Values.image.digest }}";
 const BY_TAG: &str = "{{ .Values.image.repository }}:{{ .Values.image.tag }}";
 
-async fn real(name: &str) -> Real {
+pub(super) async fn real(name: &str) -> Real {
     let real = Real::new(name).await;
     real.apply(&RBAC.replace("namespace: shop", &format!("namespace: {}", real.namespace))).await;
     real
