@@ -11,8 +11,10 @@ mod origin;
 mod read;
 mod schema;
 mod services;
+mod steps;
 mod tags;
 mod tasks;
+mod traffic;
 
 pub use error::ConfigError;
 pub use layer::Setting;
@@ -24,4 +26,6 @@ pub use model::{
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;
 pub use schema::config_schema;
+pub use steps::TrafficSteps;
 pub use tags::{TAG_NAME, TAG_VALUE, is_tag_char};
+pub use traffic::{TrafficConfig, TrafficObject};

@@ -7,6 +7,7 @@ use super::{
     layer::Setting,
     name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload},
     origin::Origin,
+    traffic::TrafficConfig,
 };
 use crate::{
     deploy::{GateName, OnFailure},
@@ -268,6 +269,8 @@ pub struct EksConfig {
     pub allow_owner: bool,
     /// Whether a workload that is scaled to zero counts as deployed. Defaults to `off`.
     pub allow_no_replicas: bool,
+    /// How traffic is shifted between two Services, if configured.
+    pub traffic: Option<TrafficConfig>,
 }
 
 /// The object on Amazon EKS that an image is deployed to.
