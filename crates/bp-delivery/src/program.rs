@@ -135,10 +135,17 @@ async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
             }
         },
         signal = signal => {
-            ui.error("interrupted: changes already applied remain; rerun the same command to resume");
-            signal.exit_code()
+            let failure = interrupted(signal);
+            ui.error(&failure.to_string());
+            failure.exit_code()
         }
     }
+}
+
+/// The failure of a verb that ends because of a signal.
+pub(crate) fn interrupted(signal: Signal) -> Failure {
+    let said = "interrupted: changes already applied remain; rerun the same command to resume";
+    Failure::unexpected(said).with_exit_code(signal.exit_code())
 }
 
 /// A signal that asks a program to end.

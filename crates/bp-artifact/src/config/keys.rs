@@ -182,6 +182,11 @@ pub(super) const DEPLOYED: &[Key] = &[
         Kind::Text,
         "Gates that are checked after each step, by name, separated by commas.",
     ),
+    key(
+        "eks.traffic.target-health",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether a step requires healthy targets in Elastic Load Balancing; defaults to on in builds that can read it.",
+    ),
     key("deploy.timeout", Kind::Text, "The timeout of a deployment, as in 15m."),
     key("deploy.image-timeout", Kind::Text, "How long to wait for the image to appear, as in 5m."),
     key(

@@ -392,7 +392,7 @@ fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
     }
 }
 
-fn switch(settings: &Settings, key: &str) -> Result<Option<bool>, ConfigError> {
+pub(super) fn switch(settings: &Settings, key: &str) -> Result<Option<bool>, ConfigError> {
     let Some(setting) = settings.get(key) else { return Ok(None) };
     match setting.value.as_str() {
         ON => Ok(Some(true)),

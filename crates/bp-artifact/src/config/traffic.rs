@@ -8,6 +8,7 @@ use super::{
     layer::{Settings, duration},
     model::{GateCondition, GateConfig},
     name::is_dns_name,
+    read::switch,
     steps::TrafficSteps,
 };
 use crate::{deploy::GateName, parse::ParseError};
@@ -28,6 +29,23 @@ pub struct TrafficConfig {
     pub bake: Duration,
     /// The gates that are checked after each step.
     pub checks: Vec<GateName>,
+    /// Whether the health of load balancer targets is read, in builds that can. Defaults to `on`.
+    pub target_health: bool,
+}
+
+impl TrafficConfig {
+    /// Two Services that share the traffic of an object, with the default steps and without checks.
+    pub fn new(object: TrafficObject, services: [String; 2]) -> Self {
+        TrafficConfig {
+            object,
+            action: None,
+            services,
+            steps: TrafficSteps::default(),
+            bake: Duration::ZERO,
+            checks: Vec::new(),
+            target_health: true,
+        }
+    }
 }
 
 /// An object that distributes traffic by weights: `ingress/shop` or `httproute/shop`.
@@ -115,6 +133,7 @@ pub(super) fn read(settings: &Settings) -> Result<Option<TrafficConfig>, ConfigE
             Some(_) | None => Duration::ZERO,
         },
         checks: checks.transpose()?.unwrap_or_default(),
+        target_health: switch(settings, "eks.traffic.target-health")?.unwrap_or(true),
     }))
 }
 

@@ -2,6 +2,7 @@
 
 mod ecs;
 mod limits;
+mod traffic;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -88,6 +88,9 @@ impl WeightedPair {
             let (object, why) = (format!("service/{}", to.id), Verdict::DigestMismatch.to_string());
             return Err(TrafficError::NotReady { object, why });
         }
+        if !plan.remaining.is_empty() {
+            self.check_target_access(plan.to).await?;
+        }
         let intent = match &image {
             Some(image) => Intent::deploy(image),
             None => Intent::restore(&to),

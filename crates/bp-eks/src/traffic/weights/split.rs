@@ -185,9 +185,12 @@ impl WeightedPair {
             // The controller reports a missing annotation.
             let Some(text) = object.annotations().get(&key) else { continue };
             found.extend(action::services(text));
-            let forward = action::read(name, text, &self.services);
-            if let Some(forward) = forward.map_err(|why| self.invalid(format!("the action {name}: {why}")))? {
-                actions.push((key, forward));
+            match action::read(name, text, &self.services) {
+                Ok(Some(forward)) => actions.push((key, forward)),
+                Ok(None) => {}
+                // Its controller reports an action of other Services.
+                Err(_) if !self.services.iter().all(|service| text.contains(service.as_str())) => {}
+                Err(why) => return Err(self.invalid(format!("the action {name}: {why}"))),
             }
         }
         Ok((actions, found))

@@ -6,6 +6,7 @@ mod poll;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 
 use super::WeightedPair;
+use crate::traffic::error::TrafficError;
 
 /// The health of the targets of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,5 +39,15 @@ impl WeightedPair {
         }
         let _ = (service, is_return);
         (TargetHealth::NotRead, stream::pending().boxed())
+    }
+
+    /// Fails when the health of the targets of the Service is to be read and must not be.
+    pub(super) async fn check_target_access(&self, service: usize) -> Result<(), TrafficError> {
+        #[cfg(feature = "elbv2")]
+        if let Some(client) = &self.balancers {
+            return self.check_access(client, service).await;
+        }
+        let _ = service;
+        Ok(())
     }
 }

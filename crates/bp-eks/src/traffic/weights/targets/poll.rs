@@ -6,13 +6,19 @@ use aws_sdk_elasticloadbalancingv2::{
     Client,
     types::{TargetHealthDescription, TargetHealthStateEnum},
 };
-use bp_artifact::{aws::AwsError, text, time::Wait};
+use bp_artifact::{
+    aws::{AwsError, AwsErrorKind},
+    config::TrafficObject,
+    error::{Classified, chain},
+    text,
+    time::Wait,
+};
 use futures_util::{StreamExt, stream};
 
 use super::{TargetHealth, TargetWatch};
 use crate::{
     api::scope::Scope,
-    traffic::{balancer, weights::WeightedPair},
+    traffic::{balancer, error::TrafficError, weights::WeightedPair},
 };
 
 /// The interval of polls; Elastic Load Balancing checks targets every 5 s at most.
@@ -26,6 +32,7 @@ impl WeightedPair {
     pub(super) fn poll_targets(&self, client: Client, service: usize) -> TargetWatch {
         let (namespace, service) = (self.namespace.clone(), self.services[service].clone());
         let fail_after = self.options.fail_after.map_or(2, |pods| pods.get() as usize);
+        let is_route = matches!(self.object, TrafficObject::HttpRoute(_));
         let unknown = TargetHealth::Unknown(format!("the targets of service/{service} are not known yet"));
         let polls = stream::unfold(true, move |is_first| {
             let (client, namespace, service) = (client.clone(), namespace.clone(), service.clone());
@@ -34,43 +41,68 @@ impl WeightedPair {
                     let wait = Wait::new(TIMEOUT, INTERVAL).expect("neither is zero");
                     tokio::time::sleep(wait.pause()).await;
                 }
-                let health = read(&client, &namespace, &service, fail_after);
-                let health = tokio::time::timeout(TIMEOUT, health).await.unwrap_or_else(|_| {
-                    TargetHealth::Unknown(format!(
+                let read = tokio::time::timeout(TIMEOUT, read(&client, &namespace, &service));
+                let health = match read.await {
+                    Ok(Ok(Some(targets))) => judge(&service, &targets, fail_after),
+                    // Only the controller of an Ingress is known to create one.
+                    Ok(Ok(None)) if is_route => TargetHealth::NotRead,
+                    Ok(Ok(None)) => {
+                        TargetHealth::Unknown(format!("service/{service} has no TargetGroupBinding yet"))
+                    }
+                    Ok(Err((why, _))) => TargetHealth::Unknown(why),
+                    Err(_) => TargetHealth::Unknown(format!(
                         "the targets of service/{service} were not reported in {TIMEOUT:?}"
-                    ))
-                });
+                    )),
+                };
                 Some((health, false))
             }
         });
         (unknown, polls.boxed())
     }
+
+    /// Fails when the targets must not be read.
+    pub(super) async fn check_access(&self, client: &Client, service: usize) -> Result<(), TrafficError> {
+        let service = &self.services[service];
+        match tokio::time::timeout(TIMEOUT, read(client, &self.namespace, service)).await {
+            Ok(Err((why, false))) => Err(TrafficError::NotReady {
+                object: format!("service/{service}"),
+                why: format!("{why}; grant it, or turn eks.traffic.target-health off"),
+            }),
+            Ok(Ok(_) | Err((_, true))) | Err(_) => Ok(()),
+        }
+    }
 }
 
-/// The health of the targets in all target groups of a Service.
-async fn read(client: &Client, namespace: &Scope, service: &str, fail_after: usize) -> TargetHealth {
-    let groups = match balancer::target_groups(namespace, service).await {
-        Ok(groups) => groups,
-        Err(error) => return TargetHealth::Unknown(bp_artifact::error::chain(&error)),
-    };
+/// The targets in all target groups of a Service; `None` if it has no target group.
+///
+/// # Errors
+/// Why they cannot be read, and whether that may change by itself.
+async fn read(
+    client: &Client,
+    namespace: &Scope,
+    service: &str,
+) -> Result<Option<Vec<TargetHealthDescription>>, (String, bool)> {
+    let groups = balancer::target_groups(namespace, service).await;
+    let groups = groups.map_err(|error| (chain(&error), error.is_retryable()))?;
     if groups.is_empty() {
-        return TargetHealth::Unknown(format!("service/{service} has no TargetGroupBinding yet"));
+        return Ok(None);
     }
     let mut targets = Vec::new();
     for group in groups {
-        match client.describe_target_health().target_group_arn(&group).send().await {
-            Ok(response) => targets.extend(response.target_health_descriptions.unwrap_or_default()),
-            Err(error) => {
-                let why = text::single_line(&AwsError::of(&error).to_string());
-                return TargetHealth::Unknown(format!(
-                    "the health of the targets of service/{service} cannot be read \
-                     (elasticloadbalancing:DescribeTargetHealth): {}",
-                    text::truncate(&why, LONGEST)
-                ));
-            }
-        }
+        let response = client.describe_target_health().target_group_arn(&group).send().await;
+        let response = response.map_err(|error| {
+            let error = AwsError::of(&error);
+            let why = text::single_line(&error.to_string());
+            let why = format!(
+                "the health of the targets of service/{service} cannot be read (elasticloadbalancing:DescribeTargetHealth): \
+                 {}",
+                text::truncate(&why, LONGEST)
+            );
+            (why, error.kind() != AwsErrorKind::Denied)
+        })?;
+        targets.extend(response.target_health_descriptions.unwrap_or_default());
     }
-    judge(service, &targets, fail_after)
+    Ok(Some(targets))
 }
 
 /// Judges the targets of a Service; those that are being deregistered do not count.

@@ -1,17 +1,20 @@
-//! Blue/green deployment on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back.
+//! Switch traffic on EKS: blue/green by slots, an Ingress between two Services, or in steps by weights.
+
+mod shift;
 
 use std::time::Duration;
 
 use bp_artifact::{ExitCode, time::parse_duration};
 use bp_eks::IngressSwitch;
 
+use self::shift::ShiftArgs;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, SlotArgs, TakeOverArgs, conclude},
-    program::Verb,
+    program::{Verb, interrupted, signal},
 };
 
-/// Deploy blue/green on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back
+/// Switch traffic on EKS: blue/green by slots with a switch back, an Ingress between two Services, or in steps by weights
 #[derive(Debug, clap::Args)]
 pub struct SwitchTraffic {
     #[command(flatten)]
@@ -56,6 +59,8 @@ enum TrafficCommand {
         /// Service to switch to
         to: String,
     },
+    /// Shift traffic in steps between two permanent Services, by the weights of an Ingress or an HTTPRoute
+    Shift(Box<ShiftArgs>),
 }
 
 /// The flags that apply only to commands that deploy an image.
@@ -71,6 +76,7 @@ impl TrafficCommand {
             TrafficCommand::Stage | TrafficCommand::Switch { .. } => Ok(()),
             TrafficCommand::Back => given.refuse(IMAGE, "with back"),
             TrafficCommand::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
+            TrafficCommand::Shift(shift) => shift.check(given),
             TrafficCommand::Ingress { .. } => {
                 given.refuse(&["kubernetes-service", "slots", "receipt"], "with ingress")
             }
@@ -80,12 +86,29 @@ impl TrafficCommand {
 
 impl Verb for SwitchTraffic {
     const NAME: &'static str = "switch-traffic";
+    const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.command.check(&self.given)?;
+        if matches!(&self.command, TrafficCommand::Shift(shift) if shift.handles_signals()) {
+            return self.start(ui).await;
+        }
+        tokio::select! {
+            biased;
+            end = self.start(ui) => end,
+            signal = signal() => Err(interrupted(signal)),
+        }
+    }
+}
+
+impl SwitchTraffic {
+    async fn start(self, ui: Ui) -> Result<ExitCode, Failure> {
         let mut delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         if matches!(self.command, TrafficCommand::Stage | TrafficCommand::Switch { .. }) {
             delivery = self.delivery.image.describe(delivery)?;
+        }
+        if let TrafficCommand::Shift(shift) = self.command {
+            return shift.run(&ui, &delivery, &self.delivery, &self.receipt).await;
         }
         if let TrafficCommand::Ingress { name, from, to } = &self.command {
             let image = self.delivery.image(&delivery, &ui).await?;
@@ -110,7 +133,7 @@ impl Verb for SwitchTraffic {
             }
             TrafficCommand::Back => Ok(ui.ended(ui.follow(service.switch_back()).await?)),
             TrafficCommand::CleanUp => Ok(ui.traffic(&service.clean_up().await?)),
-            TrafficCommand::Status | TrafficCommand::Ingress { .. } => {
+            TrafficCommand::Status | TrafficCommand::Ingress { .. } | TrafficCommand::Shift(_) => {
                 Ok(ui.traffic(&service.traffic().await?))
             }
         }

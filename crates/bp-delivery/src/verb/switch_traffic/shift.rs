@@ -1,0 +1,158 @@
+//! `switch-traffic shift`: traffic in steps, by the weights of two Services.
+
+use std::time::Duration;
+
+use bp_artifact::{
+    ExitCode,
+    config::{TrafficConfig, TrafficObject, TrafficSteps},
+    error::{Classified, ErrorClass},
+    time::parse_duration,
+};
+use bp_eks::TrafficError;
+
+use crate::{
+    Delivery, Failure, Ui,
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, conclude},
+    program::signal,
+};
+
+/// The options of a shift.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShiftArgs {
+    #[command(flatten)]
+    given: GivenFlags,
+    /// Ingress or HTTPRoute with the weights, as in httproute/shop; defaults to eks.traffic.object of bp.toml
+    #[arg(long, value_name = "KIND/NAME", requires = "services")]
+    object: Option<TrafficObject>,
+    /// The two Services, separated by a comma; defaults to eks.traffic.services of bp.toml
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',', num_args = 2, requires = "object")]
+    services: Vec<String>,
+    /// Action of the Ingress with the weights, when there are several; defaults to eks.traffic.action of bp.toml
+    #[arg(long, value_name = "NAME")]
+    action: Option<String>,
+    /// Service that receives the traffic; defaults to the one whose pods run the image
+    #[arg(long, value_name = "SERVICE")]
+    to: Option<String>,
+    /// Percentages of the traffic, the last one 100; defaults to eks.traffic.steps of bp.toml, or else to 5,25,50,100
+    #[arg(long, value_name = "PERCENT,...")]
+    steps: Option<TrafficSteps>,
+    /// Watch the new pods for this time after each step; defaults to eks.traffic.bake of bp.toml
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    bake: Option<Duration>,
+    /// Restore the weights before the last shift, in one step
+    #[arg(long = "return", conflicts_with = "show")]
+    back: bool,
+    /// Return the traffic on SIGINT (Ctrl-C) or SIGTERM; without this flag, the weights stay and a rerun continues
+    #[arg(long, conflicts_with_all = ["back", "show"])]
+    return_on_cancel: bool,
+    /// Show the shares of the two Services; changes nothing
+    #[arg(long)]
+    show: bool,
+}
+
+/// The flags of the verb that only a shift of an image has.
+const IMAGE: &[&str] = &["image", "artifact", "image-timeout", "receipt"];
+
+impl ShiftArgs {
+    /// Refuses the flags that have no effect.
+    pub(super) fn check(&self, given: &GivenFlags) -> Result<(), Failure> {
+        given.refuse(&["kubernetes-service", "slots", "label"], "with shift")?;
+        let of_shift = ["to", "steps", "bake"];
+        if self.back {
+            given.refuse(IMAGE, "with --return")?;
+            self.given.refuse(&of_shift, "with --return")?;
+        }
+        if self.show {
+            given.refuse(&[IMAGE, &["timeout", "take-over"]].concat(), "with --show")?;
+            self.given.refuse(&of_shift, "with --show")?;
+        }
+        Ok(())
+    }
+
+    /// The settings of bp.toml with those of the flags.
+    fn config(&self, delivery: &Delivery) -> Result<TrafficConfig, Failure> {
+        let known = delivery.service.eks()?.traffic.clone();
+        let given = match (&self.object, self.services.as_slice()) {
+            (Some(object), [one, two]) => {
+                Some(TrafficConfig::new(object.clone(), [one.clone(), two.clone()]))
+            }
+            _ => None,
+        };
+        let mut config = match (given, known) {
+            // Another object has its own action, and is shifted in the same way.
+            (Some(mut given), Some(known)) => {
+                (given.steps, given.bake, given.checks) = (known.steps, known.bake, known.checks);
+                given.target_health = known.target_health;
+                given
+            }
+            (Some(config), None) | (None, Some(config)) => config,
+            (None, None) => {
+                return Err(Failure::bad_input(
+                    "no weights are configured: set eks.traffic.object and eks.traffic.services in bp.toml, or give \
+                     --object and --services",
+                ));
+            }
+        };
+        config.action = self.action.clone().or(config.action);
+        config.steps = self.steps.clone().unwrap_or(config.steps);
+        config.bake = self.bake.unwrap_or(config.bake);
+        Ok(config)
+    }
+
+    /// Shifts the traffic, returns it, or shows the shares. Handles signals itself.
+    pub(super) async fn run(
+        self,
+        ui: &Ui,
+        delivery: &Delivery,
+        args: &DeliveryArgs,
+        receipt: &ReceiptArgs,
+    ) -> Result<ExitCode, Failure> {
+        let config = self.config(delivery)?;
+        if self.show {
+            let shares = delivery.weights(&config, None).await?.shares().await?;
+            let line = |share: &bp_eks::traffic::ServiceShare| {
+                let weights: Vec<String> = share.weights.iter().map(ToString::to_string).collect();
+                format!("{}: {} % (weight {})", share.service, share.percent, weights.join(", "))
+            };
+            ui.results(shares.services.iter().map(line), &shares);
+            return Ok(ExitCode::Done);
+        }
+        if self.back {
+            let traffic = delivery.weights(&config, None).await?;
+            return Ok(ui.ended(ui.follow(traffic.return_traffic()).await?));
+        }
+        let image = args.image(delivery, ui).await?;
+        let traffic = delivery.weights(&config, Some(&image)).await?;
+        let receipt = receipt.start(ui, &traffic, &image).await?;
+        let mut received = None;
+        let stop = async {
+            // Without the flag, the caller handles signals.
+            if self.return_on_cancel {
+                received = Some(signal().await);
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let shifted = ui.follow_until(traffic.shift(self.to.as_deref(), Some(&image)), stop).await;
+        let end = match (shifted, received) {
+            (Err(error), Some(signal)) if error.class() == ErrorClass::Interrupted => {
+                ui.say("interrupted: returning the traffic");
+                match ui.follow(traffic.return_traffic()).await {
+                    Ok(outcome) => Ok(End::RolledBack(outcome)),
+                    // Nothing was shifted.
+                    Err(TrafficError::NothingToSwitchBack { .. }) => {
+                        Err(Failure::from(error).with_exit_code(signal.exit_code()))
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            (shifted, _) => shifted.map(End::Ended).map_err(Failure::from),
+        };
+        conclude(ui, Some(receipt), end)
+    }
+
+    /// Whether a signal returns the traffic instead of ending the program.
+    pub(super) fn handles_signals(&self) -> bool {
+        self.return_on_cancel
+    }
+}
