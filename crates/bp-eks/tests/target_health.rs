@@ -112,7 +112,10 @@ async fn unhealthy_targets_lose_the_traffic_and_unknown_ones_keep_it() {
     world.sandbox.aws().targets(GROUP, &HEALTHY);
     let work = traffic.shift(Some("web-green"), None);
     tokio::time::sleep(Duration::from_secs(80)).await;
-    world.sandbox.faults().inject(Fault::new(Effect::Reset).on("DescribeTargetHealth").times(u32::MAX));
+    world
+        .sandbox
+        .faults()
+        .inject(Fault::new(Effect::Reset).on("elasticloadbalancing:DescribeTargetHealth").times(u32::MAX));
     let outcome = work.await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::DeadlineExceeded, "{outcome:?}");
     assert!(
@@ -129,7 +132,10 @@ async fn missing_permission_is_reported_before_any_change() {
     let body = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User: arn is not authorized to \
                 perform: elasticloadbalancing:DescribeTargetHealth</Message></Error><RequestId>1</RequestId></ErrorResponse>";
     let denied = Effect::Answer { status: 403, headers: Vec::new(), body: body.to_owned() };
-    world.sandbox.faults().inject(Fault::new(denied).on("DescribeTargetHealth").times(u32::MAX));
+    world
+        .sandbox
+        .faults()
+        .inject(Fault::new(denied).on("elasticloadbalancing:DescribeTargetHealth").times(u32::MAX));
     let start = tokio::time::Instant::now();
     let error = shift(&traffic).await.unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
