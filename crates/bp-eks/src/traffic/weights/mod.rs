@@ -22,6 +22,7 @@ use bp_artifact::{
     check::Check,
     config::{TrafficObject, TrafficSteps},
     deploy::{TargetId, run::Run},
+    text,
     time::Wait,
 };
 
@@ -76,4 +77,9 @@ impl WeightedPair {
     fn checkpoint(&self, run: &Run) -> Result<(), TrafficError> {
         run.checkpoint().map_err(|_| TrafficError::Interrupted { object: self.object() })
     }
+}
+
+/// A text of an object for a message: on one line, and not long.
+fn brief(text: &str) -> String {
+    text::truncate(&text::single_line(text), 500).into_owned()
 }

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bp_artifact::text;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
 
-use super::route::Acceptance;
+use super::{brief, route::Acceptance};
 use crate::api::{event, text::Text};
 
 /// The reason of a successful reconciliation. The controller records it each time.
@@ -20,8 +19,6 @@ const FAILURES: [&str; 6] = [
     "FailedLoadGroupID",
     "ConflictingIngressClass",
 ];
-/// The longest message in a report.
-const LONGEST: usize = 500;
 
 /// The events before a change: their resource versions by name.
 pub(super) type Baseline = BTreeMap<String, String>;
@@ -46,11 +43,7 @@ pub(super) fn acceptance(events: &[Arc<Event>], before: &Baseline) -> Acceptance
             Acceptance::Unknown(unknown.to_owned())
         }
         Some(event) if reason(event) == SUCCESS => Acceptance::Accepted,
-        Some(event) => {
-            let message = text::single_line(event.message.text());
-            let message = format!("{}: {}", reason(event), text::truncate(&message, LONGEST));
-            Acceptance::Refused(message)
-        }
+        Some(event) => Acceptance::Refused(format!("{}: {}", reason(event), brief(event.message.text()))),
     }
 }
 

@@ -4,7 +4,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
-use super::share::{Pair, Place};
+use super::{
+    brief,
+    share::{Pair, Place},
+};
 
 /// The group of the Gateway API.
 pub(super) const GROUP: &str = "gateway.networking.k8s.io";
@@ -35,7 +38,7 @@ pub(super) fn read(
     let (mut both, mut one) = (Vec::new(), Vec::new());
     for (at, rule) in list(&route.data["spec"]["rules"]).iter().enumerate() {
         let what = match rule["name"].as_str() {
-            Some(name) => format!("rule {name}"),
+            Some(name) => format!("rule {}", brief(name)),
             None => format!("rule {}", at + 1),
         };
         let backends = list(&rule["backendRefs"]);
@@ -140,7 +143,7 @@ pub(super) fn acceptance(route: &DynamicObject) -> Acceptance {
     let reported = list(&route.data["status"]["parents"]);
     let all = parents.iter().map(|parent| {
         let id = parent_id(parent, namespace);
-        let name = format!("{}/{}", id[1].to_lowercase(), id[3]);
+        let name = brief(&format!("{}/{}", id[1].to_lowercase(), id[3]));
         let own = reported.iter().filter(|entry| parent_id(&entry["parentRef"], namespace) == id);
         let each: Vec<Acceptance> = own.map(|entry| of_parent(entry, &name, generation)).collect();
         worst(each).unwrap_or_else(|| Acceptance::Unknown(format!("{name} has not reported a status")))
@@ -177,8 +180,9 @@ fn of_parent(entry: &Value, parent: &str, generation: i64) -> Acceptance {
         found.filter(|condition| condition["observedGeneration"].as_i64().unwrap_or_default() >= generation)
     };
     let message = |kind: &str, condition: &Value| {
-        let (reason, message) = (text(&condition["reason"], ""), text(&condition["message"], ""));
-        format!("{parent} reports {kind} {}: {reason}: {message}", text(&condition["status"], "Unknown"))
+        let (status, reason) = (text(&condition["status"], "Unknown"), text(&condition["reason"], ""));
+        let message = brief(&format!("{reason}: {}", text(&condition["message"], "")));
+        format!("{parent} reports {kind} {}: {message}", brief(status))
     };
     // Set only if some rules are not in effect.
     if let Some(condition) = current("PartiallyInvalid").filter(|condition| condition["status"] == "True") {

@@ -170,6 +170,8 @@ impl Shift<'_> {
         let weights = self.plan.weights(step);
         let since = match self.pair.baseline(run).await {
             Ok(since) => since,
+            // Nothing was sent.
+            Err(error) if !self.has_changed => return Err(error),
             Err(error) => return Ok((self.not_changed(step, error)?, Vec::new())),
         };
         let ramp = self.ramp(step, run);
@@ -282,22 +284,18 @@ impl Shift<'_> {
                 end = follower.hold(Until::Failure) => return Ok(self.early(step, end?)),
             };
             run.notice(format!("check {report}"));
-            let object = self.pair.object();
-            match report.verdict {
-                CheckVerdict::Passed => {}
-                CheckVerdict::Failed { .. } => {
-                    let report = FailureReport::new(Cause::CheckFailed, report.to_string());
-                    return Ok(StepEnd::Failed(Box::new(report)));
-                }
-                // A later version may add a verdict, which is not known to be a success.
-                _ => {
-                    let detail = format!(
-                        "check {report}; {object} keeps {step} % at service/{}, rerun the same command to resume",
-                        self.to.id
-                    );
-                    return Ok(StepEnd::Ended(Ended::Unobserved, detail));
-                }
+            if report.verdict == CheckVerdict::Passed {
+                continue;
             }
+            if let CheckVerdict::Failed { .. } = report.verdict {
+                let report = FailureReport::new(Cause::CheckFailed, report.to_string());
+                return Ok(StepEnd::Failed(Box::new(report)));
+            }
+            let detail = format!(
+                "check {report}; {} keeps {step} % at service/{}, rerun the same command to resume",
+                self.pair.object, self.to.id
+            );
+            return Ok(StepEnd::Ended(Ended::Unobserved, detail));
         }
         Ok(StepEnd::Done)
     }

@@ -10,6 +10,7 @@ use kube::{
 use super::{
     WeightedPair,
     action::{self, Forward},
+    brief,
     ramp::{self, Ramp, RampState},
     route::{self, Rule},
     share::{Pair, Place},
@@ -146,15 +147,15 @@ impl WeightedPair {
                 "no {what} forwards to both {} and {}, but to {}; add both, one with the weight 0",
                 self.services[0],
                 self.services[1],
-                if found.is_empty() { "no Service".to_owned() } else { found.join(", ") }
+                if found.is_empty() { "no Service".to_owned() } else { brief(&found.join(", ")) }
             );
             return Err(self.invalid(why));
         }
         let name = ramp::annotation(&self.services);
         let record = object.annotations().get(&name).map(|text| Ramp::parse(text, &self.services));
-        let ramp = record
-            .transpose()
-            .map_err(|why| self.invalid(format!("the annotation {name} is invalid: {why}; remove it")))?;
+        let ramp = record.transpose().map_err(|why| {
+            self.invalid(format!("the annotation {name} is invalid: {}; remove it", brief(&why)))
+        })?;
         Ok(Split { object, content, ramp, notes })
     }
 

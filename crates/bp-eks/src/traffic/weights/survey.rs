@@ -5,7 +5,7 @@ use k8s_openapi::{api::core::v1::Event, apimachinery::pkg::util::intstr::IntOrSt
 use kube::{ResourceExt, api::ListParams, core::DynamicObject};
 
 use super::{
-    WeightedPair,
+    WeightedPair, brief,
     ramp::Ramp,
     reconciled::{self, Baseline},
     split::Split,
@@ -142,9 +142,9 @@ pub(super) fn most(split: &Split) -> usize {
 fn deployer(object: &DynamicObject) -> Option<String> {
     let (annotations, labels) = (object.annotations(), object.labels());
     if let Some(release) = annotations.get("meta.helm.sh/release-name") {
-        return Some(format!("the Helm release {release}"));
+        return Some(format!("the Helm release {}", brief(release)));
     }
     let id = annotations.get("argocd.argoproj.io/tracking-id");
     let id = id.or_else(|| labels.get("argocd.argoproj.io/instance"));
-    id.map(|id| format!("Argo CD ({})", id.split(':').next().unwrap_or_default()))
+    id.map(|id| format!("Argo CD ({})", brief(id.split(':').next().unwrap_or_default())))
 }
