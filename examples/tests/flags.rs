@@ -50,11 +50,13 @@ async fn flags_without_effect_are_refused() {
         ("switch-traffic", &["--artifact", "artifact.json", "back"], "--artifact"),
         ("switch-traffic", &["--timeout", "5m", "clean-up"], "--timeout"),
         ("switch-traffic", &["--take-over", "clean-up"], "--take-over"),
+        ("switch-traffic", &["--slots", "blue=web", "status"], "--slots"),
         ("switch-traffic", &["--kubernetes-service", "web", "shift"], "--kubernetes-service"),
         ("switch-traffic", &["shift", "--return", "--steps", "50,100"], "--steps"),
         ("switch-traffic", &["--image", IMAGE, "shift", "--return"], "--image"),
         ("switch-traffic", &["--take-over", "shift", "--show"], "--take-over"),
         ("switch-traffic", &["shift", "--object", "ingress/shop"], "--services"),
+        ("switch-traffic", &["shift", "--object", "ingress/shop", "--services", "web"], "--services"),
         ("switch-traffic", &["shift", "--steps", "50,25,100"], "--steps"),
         ("switch-traffic", &["shift"], "eks.traffic.object"),
         (

@@ -174,6 +174,9 @@ async fn switching_traffic_writes_a_receipt_that_rollback_accepts() {
         assert_eq!(written.targets[0].target.as_str(), "eks/staging/shop/service/front");
         assert_eq!(written.targets[0].previous.id, "blue", "{command}");
     }
+    let slots = ["--kubernetes-service", "front", "--slots", "blue=front-blue,green=front-green", "status"];
+    let end = stage.run("switch-traffic", &[ENV, &slots].concat()).await;
+    assert!(end.code == 0 && end.stdout.contains("live: green"), "{end:?}");
     let end = stage.run("rollback", &[ENV, &["--take-over"]].concat()).await;
     assert_eq!(end.code, 0, "{end:?}");
     let service = cluster.object("services", "shop", "front").unwrap();

@@ -25,18 +25,18 @@ pub(super) struct ShiftArgs {
     #[arg(long, value_name = "KIND/NAME", requires = "services")]
     object: Option<TrafficObject>,
     /// The two Services, separated by a comma; defaults to eks.traffic.services of bp.toml
-    #[arg(long, value_name = "SERVICE", value_delimiter = ',', num_args = 2, requires = "object")]
-    services: Vec<String>,
+    #[arg(long, value_name = "SERVICE,SERVICE", value_parser = pair, requires = "object")]
+    services: Option<[String; 2]>,
     /// Action of the Ingress with the weights, when there are several; defaults to eks.traffic.action of bp.toml
     #[arg(long, value_name = "NAME")]
     action: Option<String>,
     /// Service that receives the traffic; defaults to the one whose pods run the image
     #[arg(long, value_name = "SERVICE")]
-    to: Option<String>,
+    to_service: Option<String>,
     /// Percentages of the traffic, the last one 100; defaults to eks.traffic.steps of bp.toml, or else to 5,25,50,100
     #[arg(long, value_name = "PERCENT,...")]
     steps: Option<TrafficSteps>,
-    /// Watch the new pods for this time after each step; defaults to eks.traffic.bake of bp.toml
+    /// Watch the new pods under traffic for this time, and switch back if they fail
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     bake: Option<Duration>,
     /// Restore the weights before the last shift, in one step
@@ -50,6 +50,13 @@ pub(super) struct ShiftArgs {
     show: bool,
 }
 
+/// Splits `web-blue,web-green`.
+fn pair(text: &str) -> Result<[String; 2], String> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    let pair = <[String; 2]>::try_from(names).ok().filter(|pair| pair.iter().all(|name| !name.is_empty()));
+    pair.ok_or_else(|| "expected two Services, as in web-blue,web-green".to_owned())
+}
+
 /// The flags of the verb that only a shift of an image has.
 const IMAGE: &[&str] = &["image", "artifact", "image-timeout", "receipt"];
 
@@ -57,7 +64,7 @@ impl ShiftArgs {
     /// Refuses the flags that have no effect.
     pub(super) fn check(&self, given: &GivenFlags) -> Result<(), Failure> {
         given.refuse(&["kubernetes-service", "slots", "label"], "with shift")?;
-        let of_shift = ["to", "steps", "bake"];
+        let of_shift = ["to-service", "steps", "bake"];
         if self.back {
             given.refuse(IMAGE, "with --return")?;
             self.given.refuse(&of_shift, "with --return")?;
@@ -72,12 +79,8 @@ impl ShiftArgs {
     /// The settings of bp.toml with those of the flags.
     fn config(&self, delivery: &Delivery) -> Result<TrafficConfig, Failure> {
         let known = delivery.service.eks()?.traffic.clone();
-        let given = match (&self.object, self.services.as_slice()) {
-            (Some(object), [one, two]) => {
-                Some(TrafficConfig::new(object.clone(), [one.clone(), two.clone()]))
-            }
-            _ => None,
-        };
+        let given = self.object.clone().zip(self.services.clone());
+        let given = given.map(|(object, services)| TrafficConfig::new(object, services));
         let mut config = match (given, known) {
             // Another object has its own action, and is shifted in the same way.
             (Some(mut given), Some(known)) => {
@@ -133,7 +136,7 @@ impl ShiftArgs {
                 std::future::pending::<()>().await;
             }
         };
-        let shifted = ui.follow_until(traffic.shift(self.to.as_deref(), Some(&image)), stop).await;
+        let shifted = ui.follow_until(traffic.shift(self.to_service.as_deref(), Some(&image)), stop).await;
         let end = match (shifted, received) {
             (Err(error), Some(signal)) if error.class() == ErrorClass::Interrupted => {
                 ui.say("interrupted: returning the traffic");

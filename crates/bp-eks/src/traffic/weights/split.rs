@@ -180,7 +180,7 @@ impl WeightedPair {
             }
             used.retain(|name| name == wanted);
         }
-        let (mut actions, mut found) = (Vec::new(), Vec::new());
+        let (mut actions, mut found, mut invalid) = (Vec::new(), Vec::new(), None);
         for name in used {
             let key = format!("{}{name}", action::ANNOTATION);
             // The controller reports a missing annotation.
@@ -189,10 +189,14 @@ impl WeightedPair {
             match action::read(name, text, &self.services) {
                 Ok(Some(forward)) => actions.push((key, forward)),
                 Ok(None) => {}
-                // Its controller reports an action of other Services.
-                Err(_) if !self.services.iter().all(|service| text.contains(service.as_str())) => {}
-                Err(why) => return Err(self.invalid(format!("the action {name}: {why}"))),
+                Err(why) => {
+                    invalid.get_or_insert_with(|| self.invalid(format!("the action {name}: {why}")));
+                }
             }
+        }
+        // The controller reports an invalid action; it matters only if it may be the one with the weights.
+        if let Some(error) = invalid.filter(|_| actions.is_empty()) {
+            return Err(error);
         }
         Ok((actions, found))
     }
