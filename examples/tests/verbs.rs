@@ -77,6 +77,69 @@ async fn an_unfinished_receipt_of_another_platform_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn shifting_traffic_writes_a_receipt_that_rollback_accepts() {
+    let stage = Stage::new().await;
+    let cluster = stage.world.sandbox.cluster("staging");
+    let host = stage.world.config.environments()[1].registry().clone();
+    for (slot, tag) in [("blue", "0.8.0"), ("green", "1.0.0")] {
+        let image = shop(tag).build();
+        stage.world.sandbox.registry(host.as_str()).push(&image, "shop/web", tag);
+        let labels = json!({ "app": "front", "slot": slot });
+        let pod = json!({ "containers": [{ "name": "web", "image": format!("{host}/shop/web@{}", image.digest()) }] });
+        cluster.create(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": { "name": format!("front-{slot}"), "namespace": "shop" },
+            "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": {
+                "metadata": { "labels": labels }, "spec": pod,
+            } },
+        }));
+        cluster.create(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": format!("front-{slot}"), "namespace": "shop" },
+            "spec": { "selector": labels, "ports": [{ "port": 80 }] },
+        }));
+    }
+    let group = "gateway.networking.k8s.io/v1";
+    cluster.create(json!({
+        "apiVersion": group, "kind": "Gateway", "metadata": { "name": "public", "namespace": "shop" },
+        "spec": { "gatewayClassName": "x" },
+    }));
+    let backend =
+        |slot: &str, weight: u32| json!({ "name": format!("front-{slot}"), "port": 80, "weight": weight });
+    cluster.create(json!({
+        "apiVersion": group, "kind": "HTTPRoute", "metadata": { "name": "shop", "namespace": "shop" },
+        "spec": { "parentRefs": [{ "name": "public" }], "rules": [{
+            "backendRefs": [backend("blue", 100), backend("green", 0)],
+        }] },
+    }));
+    stage.world.sandbox.clock().advance(std::time::Duration::from_secs(60));
+    let now = || {
+        let route = cluster.object("httproutes", "shop", "shop").unwrap();
+        [0, 1].map(|at| route["spec"]["rules"][0]["backendRefs"][at]["weight"].as_u64().unwrap())
+    };
+    let pair = ["--object", "httproute/shop", "--services", "front-blue,front-green"];
+    let end = stage.run("switch-traffic", &[ENV, &["shift"], &pair].concat()).await;
+    assert_eq!((end.code, now()), (5, [100, 0]), "the rules are kubectl's: {end:?}");
+    // The pair is in bp.toml from here on: rollback finds it there.
+    let text = std::fs::read_to_string(stage.path("bp.toml")).unwrap();
+    let traffic = "traffic.object = \"httproute/shop\"\ntraffic.services = \"front-blue, front-green\"\n";
+    let changed = text.replacen("[environment.eks]\n", &format!("[environment.eks]\n{traffic}"), 1);
+    assert_ne!(text, changed);
+    stage.write("bp.toml", &changed);
+    let take_over = [ENV, &["--take-over"]].concat();
+    let end = stage.run("switch-traffic", &[&take_over[..], &["shift", "--steps", "50,100"]].concat()).await;
+    assert_eq!((end.code, now()), (0, [0, 100]), "{end:?}");
+    let written = receipt(&stage);
+    assert_eq!(written.targets[0].target.as_str(), "eks/staging/shop/httproute/shop");
+    assert_eq!(written.targets[0].previous.id, "front-blue");
+    let end = stage.run("switch-traffic", &[ENV, &["shift", "--show"]].concat()).await;
+    assert!(end.code == 0 && end.stdout.contains("front-green: 100 % (weight 100)"), "{end:?}");
+    let end = stage.run("rollback", ENV).await;
+    assert_eq!((end.code, now()), (0, [100, 0]), "{end:?}");
+    let end = stage.run("switch-traffic", &[ENV, &["shift", "--return"]].concat()).await;
+    assert_eq!((end.code, now()), (0, [100, 0]), "nothing is left to return: {end:?}");
+}
+
+#[tokio::test]
 async fn switching_traffic_writes_a_receipt_that_rollback_accepts() {
     let stage = Stage::new().await;
     let cluster = stage.world.sandbox.cluster("staging");
@@ -111,6 +174,9 @@ async fn switching_traffic_writes_a_receipt_that_rollback_accepts() {
         assert_eq!(written.targets[0].target.as_str(), "eks/staging/shop/service/front");
         assert_eq!(written.targets[0].previous.id, "blue", "{command}");
     }
+    let slots = ["--kubernetes-service", "front", "--slots", "blue=front-blue,green=front-green", "status"];
+    let end = stage.run("switch-traffic", &[ENV, &slots].concat()).await;
+    assert!(end.code == 0 && end.stdout.contains("live: green"), "{end:?}");
     let end = stage.run("rollback", &[ENV, &["--take-over"]].concat()).await;
     assert_eq!(end.code, 0, "{end:?}");
     let service = cluster.object("services", "shop", "front").unwrap();

@@ -7,7 +7,7 @@ use bp_artifact::{
     ResolvedImage,
     check::{Check, CommandCheck, HttpAnswer, HttpCheck, HttpTransport, TransportError},
     config::{DeployPlatform, GateCondition, GateConfig},
-    deploy::{Claim, OnFailure},
+    deploy::{Claim, GateName, OnFailure},
     saga::Gate,
     time::Wait,
 };
@@ -77,9 +77,38 @@ async fn gate(
     delivery: &Delivery,
     image: &ResolvedImage,
 ) -> Result<Gate, Failure> {
+    match check(config, delivery, image).await? {
+        None => Ok(Gate::approval(config.name.clone(), after)),
+        Some((check, wait)) => Ok(Gate::check(config.name.clone(), after, check, wait)),
+    }
+}
+
+/// The check of the gate `name`, for a deployment that runs it after each of its steps.
+///
+/// # Errors
+/// When the gate does not exist or is an approval; otherwise as [`gates`].
+pub(crate) async fn step_check(
+    name: &GateName,
+    delivery: &Delivery,
+    image: &ResolvedImage,
+) -> Result<(Arc<dyn Check>, Wait), Failure> {
+    let gates = delivery.environment.gates();
+    let config = gates.iter().find(|gate| gate.name == *name);
+    let config = config.ok_or_else(|| Failure::bad_input(format!("the gate {name} does not exist")))?;
+    let check = check(config, delivery, image).await;
+    let check = check.map_err(|error| error.context(format_args!("gate {name}")))?;
+    check.ok_or_else(|| Failure::bad_input(format!("the gate {name} is an approval, not a check")))
+}
+
+/// The check of a gate, with its deadline and interval; `None` for an approval.
+async fn check(
+    config: &GateConfig,
+    delivery: &Delivery,
+    image: &ResolvedImage,
+) -> Result<Option<(Arc<dyn Check>, Wait)>, Failure> {
     let clients = &delivery.clients;
     let (check, timeout): (Arc<dyn Check>, Duration) = match &config.condition {
-        GateCondition::Approval => return Ok(Gate::approval(config.name.clone(), after)),
+        GateCondition::Approval => return Ok(None),
         GateCondition::Http { url, status, contains, fields, timeout } => {
             let check = HttpCheck::new(url, Arc::new(Http::new()?))?;
             let check = status.iter().fold(check, |check, status| check.status(*status));
@@ -103,7 +132,7 @@ async fn gate(
             (Arc::new(check), timeout.saturating_add(JOB_MARGIN))
         }
     };
-    Ok(Gate::check(config.name.clone(), after, check, Wait::new(timeout, INTERVAL)?))
+    Ok(Some((check, Wait::new(timeout, INTERVAL)?)))
 }
 
 /// The check of these alarms. Reads them, so that an alarm that does not exist is reported before anything is deployed;

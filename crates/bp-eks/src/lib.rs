@@ -82,7 +82,8 @@
 //! - [`connect`]: a `kube::Client` from a cluster's name, and access entries of rejected callers.
 //! - [`options`]: options of a rollout, including [live logs](options::LiveLogs). [`preflight`]: checks before it.
 //! - [`traffic`]: [`BlueGreen`] stages an image next to the live one and moves all traffic of a Service atomically;
-//!   [`IngressSwitch`] moves an Ingress from one permanent Service to another.
+//!   [`IngressSwitch`] moves an Ingress from one permanent Service to another; [`WeightedTraffic`] shifts the traffic of
+//!   an Application Load Balancer or an HTTPRoute between them in steps.
 //! - `helm` (feature `helm`): `HelmRelease` upgrades a release with the `helm` program, with evidence, rollback and
 //!   verified digests.
 //! - [`pull_secret`]: [`PullSecret`] renews the Secret with which a cluster pulls from Amazon ECR.
@@ -92,6 +93,7 @@
 //!
 //! # Features
 //! - `iam`: preflight checks the IAM roles of pods (`preflight::Lookups::iam`). Off by default: adds an AWS SDK.
+//! - `elbv2`: reads the health of load balancer targets while traffic is shifted. Off by default: adds an AWS SDK.
 //! - `helm`: [the module `helm`](#modules). Off by default: adds an HTTP server and process management.
 //!
 //! The crate selects no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
@@ -120,6 +122,8 @@ pub mod traffic;
 pub mod workload;
 
 pub use aws_sdk_eks;
+#[cfg(feature = "elbv2")]
+pub use aws_sdk_elasticloadbalancingv2;
 #[cfg(feature = "iam")]
 pub use aws_sdk_iam;
 pub use bp_artifact::deploy::OnFailure;
@@ -134,4 +138,4 @@ pub use namespace::Namespace;
 pub use options::Options;
 pub use pull_secret::PullSecret;
 pub use target::{EksTarget, Rollout};
-pub use traffic::{BlueGreen, IngressSwitch, TrafficError};
+pub use traffic::{BlueGreen, IngressSwitch, TrafficError, WeightedTraffic};

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use bp_artifact::{config::Workload, time::Wait};
+use bp_artifact::{
+    config::{TrafficObject, Workload},
+    time::Wait,
+};
 
 #[cfg(feature = "helm")]
 use crate::helm::HelmRelease;
@@ -12,7 +15,7 @@ use crate::{
     options::Options,
     pull_secret::PullSecret,
     target::EksTarget,
-    traffic::{BlueGreen, IngressSwitch, Slots},
+    traffic::{BlueGreen, IngressSwitch, Slots, TrafficError, WeightedTraffic},
 };
 
 /// A namespace of a [`Cluster`](crate::Cluster). Cheap to clone.
@@ -45,6 +48,19 @@ impl Namespace {
         options: Options,
     ) -> IngressSwitch {
         IngressSwitch::of(self.0.clone(), ingress.into(), services.map(Into::into), options)
+    }
+
+    /// Shifts traffic in steps between the two `services`, by their weights in `object`.
+    ///
+    /// # Errors
+    /// When both Services are the same.
+    pub fn weights(
+        &self,
+        object: TrafficObject,
+        services: [impl Into<String>; 2],
+        options: Options,
+    ) -> Result<WeightedTraffic, TrafficError> {
+        WeightedTraffic::of(self.0.clone(), object, services.map(Into::into), options)
     }
 
     /// The Helm release `release`; an upgrade requires its [chart](HelmRelease::chart).

@@ -14,6 +14,7 @@ mod kubernetes {
     mod kubectl;
     mod logs;
     mod traffic;
+    mod weights;
 
     use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Deploy blue/green on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back.
+//! Switch traffic on EKS: blue/green by slots with a switch back, an Ingress between two Services, or in steps by weights.
 
 use std::process::ExitCode;
 

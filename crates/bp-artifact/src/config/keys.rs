@@ -214,6 +214,33 @@ pub(super) const DEPLOYED: &[Key] = &[
         "Whether a workload that is scaled to zero counts as deployed.",
     ),
     key("eks.environment.*", Kind::Text, "An environment variable of the container."),
+    key(
+        "eks.traffic.object",
+        Kind::Form("^(ingress|httproute)/.+$"),
+        "The Ingress or HTTPRoute with the weights, as in httproute/shop.",
+    ),
+    key("eks.traffic.action", Kind::Text, "The Ingress's action with the weights, when there are several."),
+    key(
+        "eks.traffic.services",
+        Kind::Text,
+        "The two Services that share the traffic, separated by a comma, as in web-blue, web-green.",
+    ),
+    key(
+        "eks.traffic.steps",
+        Kind::Text,
+        "The percentages in which traffic is shifted; defaults to 5, 25, 50, 100.",
+    ),
+    key("eks.traffic.bake", Kind::Text, "How long each step is watched before the next one, as in 5m."),
+    key(
+        "eks.traffic.checks",
+        Kind::Text,
+        "Gates that are checked after each step, by name, separated by commas.",
+    ),
+    key(
+        "eks.traffic.target-health",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether a step requires healthy targets in Elastic Load Balancing; defaults to on in builds that can read it.",
+    ),
     key("deploy.timeout", Kind::Text, "The timeout of a deployment, as in 15m."),
     key("deploy.image-timeout", Kind::Text, "How long to wait for the image to appear, as in 5m."),
     key(

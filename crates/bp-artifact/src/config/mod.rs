@@ -12,8 +12,10 @@ mod read;
 mod release;
 mod schema;
 mod services;
+mod steps;
 mod tags;
 mod tasks;
+mod traffic;
 
 pub use error::ConfigError;
 pub use layer::Setting;
@@ -26,4 +28,6 @@ pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, W
 pub use origin::Origin;
 pub use release::ReleaseConfig;
 pub use schema::config_schema;
+pub use steps::TrafficSteps;
 pub use tags::{TAG_NAME, TAG_VALUE, is_tag_char};
+pub use traffic::{TrafficConfig, TrafficObject};

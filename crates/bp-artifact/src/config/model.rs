@@ -8,6 +8,7 @@ use super::{
     name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload},
     origin::Origin,
     release::ReleaseConfig,
+    traffic::TrafficConfig,
 };
 use crate::{
     deploy::{GateName, OnFailure},
@@ -271,6 +272,8 @@ pub struct EksConfig {
     pub allow_owner: bool,
     /// Whether a workload that is scaled to zero counts as deployed. Defaults to `off`.
     pub allow_no_replicas: bool,
+    /// How traffic is shifted between two Services, if configured.
+    pub traffic: Option<TrafficConfig>,
 }
 
 /// The object on Amazon EKS that an image is deployed to.

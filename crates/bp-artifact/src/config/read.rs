@@ -12,7 +12,7 @@ use super::{
     origin::Origin,
     release, services,
     tags::tags,
-    tasks,
+    tasks, traffic,
 };
 use crate::{
     deploy::OnFailure,
@@ -96,6 +96,7 @@ impl EnvironmentReader<'_> {
             services
         };
         let gates = gates::read(&mut settings, &services)?;
+        traffic::check(&services, &gates)?;
         Ok(EnvironmentConfig {
             name: self.name,
             account,
@@ -318,6 +319,7 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         grace: settings.get("eks.grace").map(|_| duration(settings, "eks.grace")).transpose()?,
         allow_owner: switch(settings, "eks.allow-owner")?.unwrap_or(false),
         allow_no_replicas: switch(settings, "eks.allow-no-replicas")?.unwrap_or(false),
+        traffic: traffic::read(settings)?,
     }))
 }
 

@@ -6,8 +6,16 @@ use super::{ConfigError, ServiceName, keys::ENVIRONMENT, layer::Settings, origin
 type Services = [(ServiceName, Origin, Settings)];
 
 /// Settings of a single service, which an environment cannot set for all services.
-const OF_ONE: &[&str] =
-    &["repository", "ecs.service", "ecs.definition", "eks.workload", "eks.release", "eks.chart"];
+const OF_ONE: &[&str] = &[
+    "repository",
+    "ecs.service",
+    "ecs.definition",
+    "eks.workload",
+    "eks.release",
+    "eks.chart",
+    "eks.traffic.object",
+    "eks.traffic.services",
+];
 
 /// Checks that an environment has no settings of a service if there is no `[[service]]`.
 pub(super) fn check_none(settings: &Settings) -> Result<(), ConfigError> {

@@ -144,6 +144,9 @@ causes! {
     /// An alarm of the deployment was triggered.
     AlarmTriggered: permanent, "alarm", "an alarm was triggered",
         "Check the metric of {} since the deployment started.";
+    /// A check between two steps of the deployment failed.
+    CheckFailed: permanent, "check", "a check between two steps failed",
+        "Read the result of {}: it decides whether the deployment may continue.";
     /// No progress by the deadline, and no more specific cause was found.
     NoProgress: permanent, "workload", "it makes no progress",
         "Check the evidence; if {} is only slow to start, set a longer deadline.";

@@ -265,7 +265,7 @@ pub struct SlotArgs {
     label: String,
     /// The two slots, each as label value and Deployment, separated by a comma; defaults to blue and green, with the
     /// Deployments SERVICE-blue and SERVICE-green
-    #[arg(long, value_name = "SLOT=DEPLOYMENT", value_delimiter = ',', num_args = 2)]
+    #[arg(long, value_name = "SLOT=DEPLOYMENT", value_delimiter = ',')]
     slots: Vec<String>,
 }
 
@@ -276,8 +276,9 @@ impl SlotArgs {
     /// When `--slots` is not of the form `SLOT=DEPLOYMENT`, or both are equal.
     pub fn slots(&self, kubernetes_service: &str) -> Result<Slots, Failure> {
         match self.slots.as_slice() {
+            [] => Ok(Slots::of_service(kubernetes_service)),
             [one, two] => Ok(Slots::new(&self.label, pair(one)?, pair(two)?)?),
-            _ => Ok(Slots::of_service(kubernetes_service)),
+            _ => Err(Failure::bad_input("--slots: expected two slots, separated by a comma")),
         }
     }
 }

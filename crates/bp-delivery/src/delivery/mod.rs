@@ -4,6 +4,7 @@ mod ecs;
 #[cfg(feature = "helm")]
 mod helm;
 mod limits;
+mod traffic;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

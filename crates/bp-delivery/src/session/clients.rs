@@ -117,6 +117,13 @@ impl Clients {
         client!(aws_sdk_cloudwatchlogs, &self.config)
     }
 
+    /// Elastic Load Balancing; `None` if a kubeconfig replaces EKS.
+    #[cfg(feature = "preflight")]
+    pub fn load_balancers(&self) -> Option<aws_sdk_elasticloadbalancingv2::Client> {
+        let client = || client!(aws_sdk_elasticloadbalancingv2, &self.config);
+        self.endpoints.kubeconfig.is_none().then(client)
+    }
+
     /// The clients with which EKS preflight checks look up the AWS role of the pods, as far as this build supports
     /// them. Empty if a kubeconfig replaces EKS.
     pub fn eks_lookups(&self) -> bp_eks::preflight::Lookups {

@@ -127,7 +127,7 @@ impl Rollback {
         Ok(targets)
     }
 
-    /// A target that bp.toml does not contain: the Service of `switch-traffic`, or the release of `deploy-helm`.
+    /// A target that no service of bp.toml is: the traffic of `switch-traffic`, or the release of `deploy-helm`.
     async fn target_of(
         &self,
         delivery: &Delivery,
@@ -136,6 +136,10 @@ impl Rollback {
         let parts: Vec<&str> = id.as_str().split('/').collect();
         let target: Arc<dyn Target> = match parts[..] {
             [.., "service", name] => Arc::new(delivery.blue_green(name, self.slots.slots(name)?).await?),
+            [.., "ingress" | "httproute", _] => match &delivery.service.eks()?.traffic {
+                Some(traffic) => Arc::new(delivery.weights(traffic, None).await?),
+                None => return Ok(None),
+            },
             #[cfg(feature = "helm")]
             [.., "helm", release] => Arc::new(delivery.helm(release).await?),
             #[cfg(not(feature = "helm"))]

@@ -120,10 +120,25 @@ impl Scope {
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
     {
+        self.apply_with(&self.api::<K>(), operation, object, config, take_over).await
+    }
+
+    /// As [`apply`](Self::apply), for a resource known at run time.
+    pub(super) async fn apply_with<K>(
+        &self,
+        api: &Api<K>,
+        operation: &'static str,
+        object: &ObjectRef,
+        config: &Value,
+        take_over: bool,
+    ) -> Result<Applied<K>, TrafficError>
+    where
+        K: Clone + DeserializeOwned + Serialize + Debug,
+    {
         let name = object.name.as_deref().unwrap_or_default();
         let mut params = PatchParams::apply(MANAGER);
         loop {
-            let refused = match self.api::<K>().patch(name, &params, &Patch::Apply(config)).await {
+            let refused = match api.patch(name, &params, &Patch::Apply(config)).await {
                 Ok(applied) => return Ok(Applied::Done(applied)),
                 Err(kube::Error::Api(status)) if status.code == 409 => status,
                 Err(e) => return Err(object.error(operation, e).into()),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressClass};
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, GroupVersionKind, ListParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
 use serde_json::Value;
 
@@ -33,7 +33,8 @@ pub(super) async fn check_no_load_balancer(namespace: &Scope, service: &str) -> 
     let mut by: Vec<String> =
         ingresses.iter().map(|ingress| format!("ingress/{}", ingress.name_any())).collect();
     for (group, version) in BINDINGS {
-        by.extend(bindings(namespace, group, version, service).await?);
+        let found = bindings(namespace, group, version, service).await?;
+        by.extend(found.iter().map(|binding| format!("targetgroupbinding/{}", binding.name_any())));
     }
     if by.is_empty() {
         Ok(())
@@ -50,6 +51,14 @@ pub(super) async fn check_no_alb(namespace: &Scope, ingress: &Ingress) -> Result
     Ok(())
 }
 
+/// Fails when no Application Load Balancer serves the Ingress.
+pub(super) async fn check_alb(namespace: &Scope, ingress: &Ingress) -> Result<(), TrafficError> {
+    if is_alb(ingress, &classes(namespace).await?) {
+        return Ok(());
+    }
+    Err(TrafficError::NotApplicationLoadBalancer { ingress: ingress.name_any() })
+}
+
 /// The controllers by IngressClass. Without permission to list IngressClasses, the annotations and the class name
 /// decide.
 async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficError> {
@@ -63,13 +72,25 @@ async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficE
     Ok(classes.into_iter().filter_map(named).collect())
 }
 
+/// The ARNs of the target groups in which a controller registers the Service's pods.
+#[cfg(feature = "elbv2")]
+pub(super) async fn target_groups(namespace: &Scope, service: &str) -> Result<Vec<String>, TrafficError> {
+    let mut arns = Vec::new();
+    for (group, version) in BINDINGS {
+        let found = bindings(namespace, group, version, service).await?;
+        let arn = |binding: DynamicObject| Some(binding.data["spec"]["targetGroupARN"].as_str()?.to_owned());
+        arns.extend(found.into_iter().filter_map(arn));
+    }
+    Ok(arns)
+}
+
 /// The TargetGroupBindings that reference the Service. In a cluster without the controller the kind does not exist.
 async fn bindings(
     namespace: &Scope,
     group: &str,
     version: &str,
     service: &str,
-) -> Result<Vec<String>, TrafficError> {
+) -> Result<Vec<DynamicObject>, TrafficError> {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, "TargetGroupBinding"));
     let listed = match namespace.dynamic(&kind).list(&ListParams::default()).await {
         Ok(list) => list.items,
@@ -79,8 +100,8 @@ async fn bindings(
             return Err(namespace.all("targetgroupbinding").error("list targetgroupbindings", e).into());
         }
     };
-    let bound = listed.iter().filter(|binding| binding.data["spec"]["serviceRef"]["name"] == service);
-    Ok(bound.map(|binding| format!("targetgroupbinding/{}", binding.name_any())).collect())
+    let is_bound = |binding: &DynamicObject| binding.data["spec"]["serviceRef"]["name"] == service;
+    Ok(listed.into_iter().filter(is_bound).collect())
 }
 
 /// Every backend of an Ingress.

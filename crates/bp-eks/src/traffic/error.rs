@@ -1,4 +1,4 @@
-//! Errors of blue/green and Ingress switches, as cases that a caller can act on.
+//! Errors of switches and shifts of traffic, as cases that a caller can act on.
 
 use bp_artifact::{
     DigestRef,
@@ -104,6 +104,36 @@ pub enum TrafficError {
         /// The actual backends.
         found: Vec<String>,
     },
+    /// The weights of two Services cannot be shifted in this object.
+    #[error("the weights of {object} cannot be shifted: {why}")]
+    InvalidWeights {
+        /// The object with the weights.
+        object: String,
+        /// The reason.
+        why: String,
+    },
+    /// No Application Load Balancer serves the Ingress, so nothing reads its annotations.
+    #[error(
+        "ingress/{ingress} is not served by an Application Load Balancer, whose controller alone reads the weights in \
+        alb.ingress.kubernetes.io/actions.<name>; use an HTTPRoute, or switch the backend (switch-traffic ingress)"
+    )]
+    NotApplicationLoadBalancer {
+        /// The Ingress.
+        ingress: String,
+    },
+    /// Another client changed the weights since this shift was interrupted.
+    #[error(
+        "another client changed the weights of {object} to {found}, but the interrupted shift recorded {recorded}; restore \
+        them and rerun, or begin anew from the present weights (--take-over, option take_over)"
+    )]
+    WeightsChanged {
+        /// The object with the weights.
+        object: String,
+        /// The weights of the recorded step.
+        recorded: String,
+        /// The present weights.
+        found: String,
+    },
     /// Concurrent changes exhausted the retries.
     #[error("{object} is being changed concurrently by another client; find the client, then rerun")]
     Contended {
@@ -131,14 +161,16 @@ impl Classified for TrafficError {
             TrafficError::InvalidSlots(_)
             | TrafficError::NoSlot { .. }
             | TrafficError::UnknownSlot { .. }
-            | TrafficError::NoSuchBackend { .. } => ErrorClass::BadInput,
+            | TrafficError::NoSuchBackend { .. }
+            | TrafficError::InvalidWeights { .. } => ErrorClass::BadInput,
             TrafficError::BehindLoadBalancer { .. }
             | TrafficError::TargetGroupReplaced { .. }
+            | TrafficError::NotApplicationLoadBalancer { .. }
             | TrafficError::NotStaged { .. }
             | TrafficError::NotReady { .. }
             | TrafficError::NotOurs { .. }
             | TrafficError::NothingToSwitchBack { .. } => ErrorClass::Refused,
-            TrafficError::Contended { .. } => ErrorClass::Superseded,
+            TrafficError::Contended { .. } | TrafficError::WeightsChanged { .. } => ErrorClass::Superseded,
             TrafficError::Interrupted { .. } => ErrorClass::Interrupted,
         }
     }

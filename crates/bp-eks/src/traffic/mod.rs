@@ -1,7 +1,8 @@
-//! Switch traffic atomically between two versions: blue/green by a Service's selector, or by an Ingress's backend.
+//! Switch traffic atomically between two versions, by a Service's selector or an Ingress's backend; or shift it in steps,
+//! by the weights of two Services in an Ingress of an Application Load Balancer or an HTTPRoute.
 //!
-//! The cluster holds all state: the Service's selector, the image of each slot's Deployment, and an annotation for the
-//! previous slot. A rerun of the same command resumes an interrupted run.
+//! The cluster holds all state: the Service's selector, the image of each slot's Deployment, the weights, and an
+//! annotation for the previous slot or the step. A rerun of the same command resumes an interrupted run.
 
 mod api;
 mod balancer;
@@ -9,6 +10,9 @@ mod blue_green;
 mod error;
 mod ingress;
 mod labels;
+mod pods;
+mod ready;
+mod weights;
 
 pub use api::Switch;
 pub use blue_green::{
@@ -18,3 +22,4 @@ pub use blue_green::{
 };
 pub use error::TrafficError;
 pub use ingress::target::IngressSwitch;
+pub use weights::target::{ServiceShare, TrafficShares, WeightedTraffic};

@@ -18,6 +18,8 @@ pub(super) struct Lookups {
     roles: Mutex<BTreeMap<(String, String), String>>,
     /// ARN -> target type, and whether a load balancer uses it.
     target_groups: Mutex<BTreeMap<String, (String, bool)>>,
+    /// ARN -> the addresses of the registered targets, each with its state.
+    targets: Mutex<BTreeMap<String, Vec<(String, String)>>>,
 }
 
 impl Lookups {
@@ -31,11 +33,19 @@ impl Lookups {
         groups.insert(arn.to_owned(), (target_type.to_owned(), behind_load_balancer));
     }
 
+    pub(super) fn set_targets(&self, arn: &str, targets: &[(&str, &str)]) {
+        let owned = targets.iter().map(|(address, state)| ((*address).to_owned(), (*state).to_owned()));
+        lock(&self.targets).insert(arn.to_owned(), owned.collect());
+    }
+
     pub(super) fn call(&self, call: &Call) -> Response<Body> {
         let (namespace, answer) = match (call.service.as_str(), call.operation.as_str()) {
             ("iam", "GetRole") => ("https://iam.amazonaws.com/doc/2010-05-08/", self.role(call)),
             ("elasticloadbalancing", "DescribeTargetGroups") => {
                 ("http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/", self.groups(call))
+            }
+            ("elasticloadbalancing", "DescribeTargetHealth") => {
+                ("http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/", self.health(call))
             }
             _ => return call.unknown().response(Protocol::Query),
         };
@@ -91,5 +101,31 @@ impl Lookups {
         };
         let members: Result<String, ApiError> = requested.map(member).collect();
         Ok(format!("<TargetGroups>{}</TargetGroups>", members?))
+    }
+
+    fn health(&self, call: &Call) -> Result<String, ApiError> {
+        let targets = lock(&self.targets);
+        let registered = targets.get(call.text("TargetGroupArn")).ok_or_else(|| {
+            ApiError::new(400, "TargetGroupNotFound", "One or more target groups not found")
+        })?;
+        let member = |(address, state): &(String, String)| {
+            let why = match state.as_str() {
+                "unhealthy" => {
+                    "<Reason>Target.FailedHealthChecks</Reason><Description>Health checks failed</Description>"
+                }
+                "initial" => {
+                    "<Reason>Elb.RegistrationInProgress</Reason><Description>Target registration is in progress</Description>"
+                }
+                _ => "",
+            };
+            format!(
+                "<member><Target><Id>{}</Id><Port>8080</Port></Target><TargetHealth><State>{}</State>{why}</TargetHealth>\
+                 </member>",
+                escape(address),
+                escape(state)
+            )
+        };
+        let members: String = registered.iter().map(member).collect();
+        Ok(format!("<TargetHealthDescriptions>{members}</TargetHealthDescriptions>"))
     }
 }

@@ -127,6 +127,12 @@ impl Aws {
         self.lookups.create_target_group(arn, target_type, behind_load_balancer);
     }
 
+    /// Sets the targets of a target group that Elastic Load Balancing reports: addresses with their states, such as
+    /// `healthy`.
+    pub fn targets(&self, arn: &str, targets: &[(&str, &str)]) {
+        self.lookups.set_targets(arn, targets);
+    }
+
     /// The CloudWatch alarm `name` of an account in a region.
     pub fn alarm(self: &Arc<Self>, account: &str, region: &str, name: &str) -> Alarm<'_> {
         let key = (account.to_owned(), region.to_owned(), name.to_owned());

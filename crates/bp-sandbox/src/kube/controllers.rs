@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    daemon_set, deployment, endpoints, job,
+    daemon_set, deployment, endpoints, job, load_balancers,
     pods::{self, NewPod, PodNotCreated},
     resource,
     run::PodRun,
@@ -35,6 +35,7 @@ pub(super) fn reconcile(world: &mut World) {
         job::sync(world, &object);
     }
     endpoints::reconcile(world);
+    load_balancers::reconcile(world);
 }
 
 /// Deletes objects whose owner no longer exists.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{endpoints, resource::Resource};
+use super::{endpoints, load_balancers, resource::Resource};
 
 /// Sets `kind`, `apiVersion` and the defaults.
 pub(super) fn complete(resource: &Resource, object: &mut Value) {
@@ -53,6 +53,7 @@ pub(super) fn complete(resource: &Resource, object: &mut Value) {
             default(&mut object["status"], "phase", json!("Pending"));
         }
         "Service" => endpoints::complete(object),
+        "HTTPRoute" => load_balancers::complete(object),
         "Secret" => {
             // `stringData` is stored base64-encoded in `data`.
             if let Some(plain) = object["stringData"].take().as_object() {

@@ -21,6 +21,7 @@ mod endpoints;
 mod fields;
 mod job;
 mod kubelet;
+mod load_balancers;
 mod log;
 mod native;
 mod openapi;

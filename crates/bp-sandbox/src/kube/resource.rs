@@ -71,6 +71,8 @@ pub(super) static RESOURCES: &[Resource] = &[
     Resource::new("batch", "v1", "jobs", "Job", &[]).with(&["status"]),
     Resource::new("networking.k8s.io", "v1", "ingresses", "Ingress", &["ing"]).with(&["status"]),
     Resource::new("networking.k8s.io", "v1", "ingressclasses", "IngressClass", &[]).cluster_wide(),
+    Resource::new("gateway.networking.k8s.io", "v1", "gateways", "Gateway", &["gtw"]).with(&["status"]),
+    Resource::new("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute", &[]).with(&["status"]),
     Resource::new("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", &[]),
     // Custom resource of the AWS Load Balancer Controller.
     Resource::new("elbv2.k8s.aws", "v1beta1", "targetgroupbindings", "TargetGroupBinding", &[]),

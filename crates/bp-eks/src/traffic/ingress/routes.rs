@@ -1,12 +1,15 @@
 //! The backends of an Ingress: their JSON pointers, Services, ports and field managers.
 
-use k8s_openapi::api::{
-    core::v1::Service,
-    networking::v1::{Ingress, IngressServiceBackend},
+use k8s_openapi::{
+    api::{
+        core::v1::Service,
+        networking::v1::{Ingress, IngressServiceBackend},
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::ResourceExt;
 
-use crate::{api::manager::is_ours, error::Conflict};
+use crate::{api::manager::is_ours, error::Conflict, traffic::ready};
 
 /// A backend and its position in the Ingress.
 pub(super) struct Route {
@@ -40,11 +43,10 @@ pub(super) fn pointers(ingress: &Ingress) -> impl Iterator<Item = (String, &Ingr
 
 /// Whether the Service has the port of a backend.
 pub(super) fn has_port(service: &Service, backend: &IngressServiceBackend) -> bool {
-    let Some(wanted) = &backend.port else { return true };
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    ports.into_iter().any(|port| match (&wanted.name, wanted.number) {
-        (Some(name), _) => port.name.as_ref() == Some(name),
-        (None, number) => Some(port.port) == number,
+    backend.port.as_ref().is_none_or(|wanted| {
+        let number = wanted.number.map(IntOrString::Int);
+        let port = wanted.name.clone().map(IntOrString::String).or(number);
+        port.is_some_and(|port| ready::has_port(service, &port))
     })
 }
 

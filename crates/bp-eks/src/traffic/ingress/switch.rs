@@ -8,10 +8,7 @@ use bp_artifact::{
         run::{Ended, Intent, Run},
     },
 };
-use k8s_openapi::api::{
-    core::v1::Pod,
-    networking::v1::{Ingress, IngressServiceBackend},
-};
+use k8s_openapi::api::networking::v1::{Ingress, IngressServiceBackend};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -20,27 +17,16 @@ use super::{
     routes::{Route, has_no_details, has_port, owners, pointers},
 };
 use crate::{
-    api::{
-        pod,
-        retry::{RetryLimit, with_retries},
-    },
+    api::retry::{RetryLimit, with_retries},
     error::Error,
     rollout::proof,
     traffic::{
         api::{MANAGER, may_be_applied, pauses},
         balancer,
         error::TrafficError,
+        ready::ReadyPods,
     },
-    workload::template,
 };
-
-/// The ready pods of a Service.
-struct ReadyPods {
-    pods: Vec<Pod>,
-    container: String,
-    /// The image in the pods' specification.
-    asked: String,
-}
 
 impl BackendSwitch {
     fn object(&self) -> String {
@@ -132,27 +118,16 @@ impl BackendSwitch {
         mut backends: impl Iterator<Item = &'b IngressServiceBackend>,
     ) -> Result<ReadyPods, TrafficError> {
         let found = self.namespace.service(service).await?;
-        let not_ready = |why: String| TrafficError::NotReady { object: format!("service/{service}"), why };
         if let Some(missing) = backends.find(|backend| !has_port(&found, backend)) {
             let port = missing.port.as_ref().map(|port| match (&port.name, port.number) {
                 (Some(name), _) => name.clone(),
                 (None, number) => number.unwrap_or_default().to_string(),
             });
-            return Err(not_ready(format!("it has no port {}", port.unwrap_or_default())));
+            let (object, why) =
+                (format!("service/{service}"), format!("it has no port {}", port.unwrap_or_default()));
+            return Err(TrafficError::NotReady { object, why });
         }
-        let selector = found.spec.and_then(|spec| spec.selector).unwrap_or_default();
-        if selector.is_empty() {
-            return Err(not_ready("it selects no pods".to_owned()));
-        }
-        let mut pods = self.namespace.pods_of(&selector).await?;
-        pods.retain(|pod| pod::is_ready(pod) && pod.metadata.deletion_timestamp.is_none());
-        let Some(pod) = pods.first().and_then(|pod| pod.spec.as_ref()) else {
-            return Err(not_ready("it has no ready pod".to_owned()));
-        };
-        let only = || pod.containers.first().map(|container| container.name.clone());
-        let container = self.container.clone().or_else(only).unwrap_or_default();
-        let asked = template::pod_image(pod, &container).unwrap_or_default().to_owned();
-        Ok(ReadyPods { pods, container, asked })
+        ReadyPods::of(&self.namespace, &found, self.container.as_deref()).await
     }
 
     /// Fails when a foreign field manager owns the rules, unless `take_over` is set.

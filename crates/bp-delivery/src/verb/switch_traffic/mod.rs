@@ -1,10 +1,13 @@
-//! Blue/green deployment on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back.
+//! Switch traffic on EKS: blue/green by slots, an Ingress between two Services, or in steps by weights.
+
+mod shift;
 
 use std::time::Duration;
 
 use bp_artifact::{ExitCode, time::parse_duration};
 use bp_eks::IngressSwitch;
 
+use self::shift::ShiftArgs;
 use crate::{
     Failure, Ui,
     cli::{
@@ -13,7 +16,7 @@ use crate::{
     program::Verb,
 };
 
-/// Deploy blue/green on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back
+/// Switch traffic on EKS: blue/green by slots with a switch back, an Ingress between two Services, or in steps by weights
 #[derive(Debug, clap::Args)]
 pub struct SwitchTraffic {
     #[command(flatten)]
@@ -60,6 +63,8 @@ enum TrafficCommand {
         /// Service to switch to
         to: String,
     },
+    /// Shift traffic in steps between two permanent Services, by the weights of an Ingress or an HTTPRoute
+    Shift(Box<ShiftArgs>),
 }
 
 /// The flags that apply only to commands that deploy an image.
@@ -78,6 +83,7 @@ impl TrafficCommand {
             TrafficCommand::Switch { .. } => Ok(()),
             TrafficCommand::Back => given.refuse(IMAGE, "with back"),
             TrafficCommand::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
+            TrafficCommand::Shift(shift) => shift.check(given),
             TrafficCommand::Ingress { .. } => given
                 .refuse(&["kubernetes-service", "slots", "receipt", "rollback-on-cancel"], "with ingress"),
         }
@@ -92,6 +98,9 @@ impl Verb for SwitchTraffic {
         let mut delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         if matches!(self.command, TrafficCommand::Stage | TrafficCommand::Switch { .. }) {
             delivery = self.delivery.image.describe(delivery)?;
+        }
+        if let TrafficCommand::Shift(shift) = self.command {
+            return shift.run(&ui, &delivery, &self.delivery, &self.receipt, &self.on_cancel).await;
         }
         if let TrafficCommand::Ingress { name, from, to } = &self.command {
             let image = self.delivery.image(&delivery, &ui).await?;
@@ -118,7 +127,7 @@ impl Verb for SwitchTraffic {
             }
             TrafficCommand::Back => Ok(ui.ended(ui.follow(service.switch_back()).await?)),
             TrafficCommand::CleanUp => Ok(ui.traffic(&service.clean_up().await?)),
-            TrafficCommand::Status | TrafficCommand::Ingress { .. } => {
+            TrafficCommand::Status | TrafficCommand::Ingress { .. } | TrafficCommand::Shift(_) => {
                 Ok(ui.traffic(&service.traffic().await?))
             }
         }
