@@ -80,6 +80,8 @@
 //! # Modules
 //! - [`check`]: a smoke test by a Kubernetes Job, with a verdict and the last log lines.
 //! - [`connect`]: a `kube::Client` from a cluster's name, and access entries of rejected callers.
+//! - [`manifests`]: [`Manifests`] creates and updates all objects of a directory, and watches their workloads to one
+//!   verdict.
 //! - [`options`]: options of a rollout, including [live logs](options::LiveLogs). [`preflight`]: checks before it.
 //! - [`traffic`]: [`BlueGreen`] stages an image next to the live one and moves all traffic of a Service atomically;
 //!   [`IngressSwitch`] moves an Ingress from one permanent Service to another.
@@ -108,6 +110,7 @@ mod ending;
 pub mod error;
 #[cfg(feature = "helm")]
 pub mod helm;
+pub mod manifests;
 mod namespace;
 mod object;
 pub mod options;
@@ -130,6 +133,7 @@ pub use error::Error;
 pub use helm::{HelmError, HelmRelease};
 pub use k8s_openapi;
 pub use kube;
+pub use manifests::{Manifests, ManifestsError};
 pub use namespace::Namespace;
 pub use options::Options;
 pub use pull_secret::PullSecret;

@@ -7,10 +7,12 @@ mod bench;
 mod real;
 
 mod kubernetes {
+    mod conditions;
     #[cfg(feature = "helm")]
     pub(super) mod helm;
     mod kubectl;
     mod logs;
+    mod manifests;
     mod traffic;
 
     use std::time::Duration;

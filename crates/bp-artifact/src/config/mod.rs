@@ -19,7 +19,8 @@ pub use layer::Setting;
 pub use loader::ConfigLoader;
 pub use model::{
     Config, DeployPlatform, DeployPolicy, EcsConfig, EcsTasks, EksConfig, EksObject, EnvironmentConfig,
-    FailureLimit, GateCondition, GateConfig, GatePosition, Limits, Project, ReleaseConfig, ServiceConfig,
+    FailureLimit, GateCondition, GateConfig, GatePosition, Limits, ManifestsConfig, Project, ReleaseConfig,
+    ServiceConfig,
 };
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;

@@ -244,7 +244,7 @@ pub struct EcsTasks {
     pub container: Option<String>,
 }
 
-/// A workload or a Helm release on Amazon EKS, and the container that runs the image.
+/// A workload, a Helm release or manifests on Amazon EKS, and the container that runs the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EksConfig {
@@ -252,7 +252,7 @@ pub struct EksConfig {
     pub cluster: String,
     /// The namespace.
     pub namespace: String,
-    /// The workload or Helm release.
+    /// The workload, the Helm release or the manifests.
     pub object: EksObject,
     /// The container's name in the pod template. Optional if there is only one container.
     pub container: Option<String>,
@@ -268,6 +268,10 @@ pub struct EksConfig {
     pub allow_owner: bool,
     /// Whether a workload that is scaled to zero counts as deployed. Defaults to `off`.
     pub allow_no_replicas: bool,
+    /// Whether the workload gets annotations with commit and version of the image. Defaults to `on`.
+    pub annotate: bool,
+    /// Whether the pods are replaced when a referenced Secret or ConfigMap has changed. Defaults to `off`.
+    pub restart_on_config: bool,
 }
 
 /// The object on Amazon EKS that an image is deployed to.
@@ -277,6 +281,20 @@ pub enum EksObject {
     Workload(Workload),
     /// A Helm release, which is upgraded.
     Release(ReleaseConfig),
+    /// Manifests, which are applied.
+    Manifests(ManifestsConfig),
+}
+
+/// Kubernetes manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ManifestsConfig {
+    /// Files and directories.
+    pub paths: Vec<PathBuf>,
+    /// Whether images of other repositories may have a tag. Defaults to `off`.
+    pub allow_tags: bool,
+    /// Whether objects may be cluster-scoped or in another namespace. Defaults to `off`.
+    pub outside_namespace: bool,
 }
 
 /// A Helm release.

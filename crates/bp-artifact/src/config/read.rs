@@ -1,11 +1,11 @@
 //! Convert layers of settings to a validated [`Config`].
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
-    Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
-    ServiceConfig, ServiceName, Workload, gates,
+    Environment, EnvironmentConfig, FailureLimit, Limits, ManifestsConfig, Project, Region, ReleaseConfig,
+    RoleArn, ServiceConfig, ServiceName, Workload, gates,
     keys::{LEAVE, OFF, ON, ROLL_BACK},
     layer::{FileLayer, Setting, Settings, duration},
     name::is_dns_name,
@@ -192,6 +192,7 @@ fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
             let object = match &eks.object {
                 EksObject::Workload(workload) => workload.to_string(),
                 EksObject::Release(release) => format!("helm/{}", release.name),
+                EksObject::Manifests(manifests) => format!("manifests/{:?}", manifests.paths),
             };
             format!("eks/{}/{}/{object}", eks.cluster, eks.namespace)
         });
@@ -332,11 +333,16 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         grace: settings.get("eks.grace").map(|_| duration(settings, "eks.grace")).transpose()?,
         allow_owner: switch(settings, "eks.allow-owner")?.unwrap_or(false),
         allow_no_replicas: switch(settings, "eks.allow-no-replicas")?.unwrap_or(false),
+        annotate: switch(settings, "eks.annotate")?.unwrap_or(true),
+        restart_on_config: switch(settings, "eks.restart-on-config")?.unwrap_or(false),
     }))
 }
 
-/// The workload, or the release with its chart.
+/// The workload, the release with its chart, or the manifests.
 fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<EksObject, ConfigError> {
+    if let Some(manifests) = manifests(settings)? {
+        return Ok(EksObject::Manifests(manifests));
+    }
     let Some(release) = settings.text("eks.release")? else {
         if let Some(setting) =
             ["eks.chart", "eks.values", "eks.digest-key"].iter().find_map(|key| settings.get(key))
@@ -356,6 +362,32 @@ fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Ek
         chart: settings.text("eks.chart")?.ok_or_else(|| missing("eks.chart", name, origin))?,
         values: list(settings.text("eks.values")?).into_iter().map(Into::into).collect(),
         digest_key: settings.text("eks.digest-key")?,
+    }))
+}
+
+fn manifests(settings: &Settings) -> Result<Option<ManifestsConfig>, ConfigError> {
+    let (allow_tags, outside_namespace) =
+        (switch(settings, "eks.allow-tags")?, switch(settings, "eks.outside-namespace")?);
+    let Some(setting) = settings.get("eks.manifests") else {
+        let only = ["eks.allow-tags", "eks.outside-namespace"].iter().find_map(|key| settings.get(key));
+        return match only {
+            Some(setting) => Err(setting.invalid(format!("{} requires eks.manifests", setting.key))),
+            None => Ok(None),
+        };
+    };
+    let others = ["eks.workload", "eks.release", "eks.container", "eks.also"];
+    if let Some(other) = others.iter().find_map(|key| settings.get(key)) {
+        return Err(other.invalid(format!("{} and eks.manifests are mutually exclusive", other.key)));
+    }
+    let paths: Vec<PathBuf> = list(settings.text("eks.manifests")?).into_iter().map(Into::into).collect();
+    if paths.is_empty() || paths.iter().any(|path| path.as_os_str() == "-") {
+        return Err(setting
+            .invalid("expected files or directories; standard input is only for deploy-manifests -f -"));
+    }
+    Ok(Some(ManifestsConfig {
+        paths,
+        allow_tags: allow_tags.unwrap_or(false),
+        outside_namespace: outside_namespace.unwrap_or(false),
     }))
 }
 

@@ -54,6 +54,7 @@ async fn read(ui: &Ui, delivery: &Delivery) -> Result<Vec<Status>, Failure> {
             EksObject::Release(release) => {
                 ui.say(format!("Helm release {}: not shown, use deploy-helm history", release.name));
             }
+            EksObject::Manifests(_) => found.extend(delivery.manifests(None).await?.statuses().await?),
         }
     }
     Ok(found)

@@ -99,6 +99,11 @@ impl Wait {
             watched.push(Watched { id: target.id(), work: work.map_err(TargetError::new) });
         }
         if delivery.service.has_eks() {
+            if let EksObject::Manifests(_) = &delivery.service.eks()?.object {
+                return Err(Failure::bad_input(
+                    "cannot wait for manifests: rerun deploy-manifests, which follows rollouts in progress",
+                ));
+            }
             if let EksObject::Workload(workload) = &delivery.service.eks()?.object
                 && workload.kind == WorkloadKind::Job
             {

@@ -20,7 +20,10 @@ pub(crate) mod proof;
 mod quota;
 #[cfg(test)]
 mod recorded;
+mod restart;
 mod restore;
+mod schedule;
+mod standstill;
 mod status;
 mod survey;
 mod threshold;
