@@ -14,8 +14,8 @@ use bp_artifact::{
 
 use crate::{
     error::Error,
-    rollout::WorkloadRollout,
-    workload::{Live, template::Slot, version},
+    rollout::{Kept, WorkloadRollout},
+    workload::{Live, template::Slot},
 };
 
 /// How long the registry may take.
@@ -29,24 +29,19 @@ impl WorkloadRollout {
         image: &ResolvedImage,
         previous: &Revision,
     ) -> Result<Option<RollbackCheck>, Error> {
-        let (snapshot, live, slot) = self.read().await?;
+        let Kept { live, slot, has_previous, template } = self.kept(previous).await?;
         let wanted = image.reference.to_string();
         if live.runs_to_completion() || live.has(&slot, &wanted, &self.options.environment) {
             return Ok(None);
         }
-        let has_previous =
-            live.is_settled() || version::stable(&live, &snapshot.versions, &snapshot.pods).is_some();
         if !has_previous {
             let message = "there is no revision to return to: the first rollout is not complete";
             let none = Finding::new("rollback revision", FindingState::Warning, message);
             return Ok(Some(RollbackCheck::no_revision(none)));
         }
-        let kept =
-            version::of_image(&live, &snapshot.versions, &slot.name, previous.image.as_str(), &previous.id);
-        let template = kept.map_or_else(|| live.template().clone(), |version| version.template.clone());
-        let mut findings = vec![self.is_kept(&live, &slot, previous, kept.is_some())];
+        let mut findings = vec![self.is_kept(&live, &slot, previous, template.is_some())];
         findings.push(self.image_of(previous).await);
-        findings.extend(self.api.references(&template).await);
+        findings.extend(self.api.references(template.as_ref().unwrap_or_else(|| live.template())).await);
         let check = RollbackCheck::new(previous.clone(), findings);
         Ok(Some(check.accepted(self.options.accept_unproven_rollback)))
     }

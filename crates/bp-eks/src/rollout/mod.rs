@@ -35,6 +35,7 @@ use std::fmt;
 
 use bp_artifact::{ResolvedImage, deploy::TargetId};
 
+pub(crate) use self::survey::Kept;
 use crate::{options::Options, rollout::api::WorkloadApi};
 
 /// One or more containers of one workload, and their rollout options.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bp_artifact::deploy::{Current, FailureReport, Proof, Reporter, Revision, run::Run};
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -42,6 +43,16 @@ impl Start<'_> {
         let numbers = version::owned(&self.live, &self.versions).map(Version::number);
         (numbers.max().unwrap_or_default() + 1).to_string()
     }
+}
+
+/// A workload and what its controller has kept of an earlier revision.
+pub(crate) struct Kept {
+    pub(crate) live: Live,
+    pub(crate) slot: Slot,
+    /// Whether there is a revision to return to.
+    pub(crate) has_previous: bool,
+    /// The pod template of the earlier revision, if it was kept.
+    pub(crate) template: Option<Value>,
 }
 
 pub(super) fn revision_in_place(live: &Live, versions: &[Version], slot: &Slot) -> Revision {
@@ -156,6 +167,16 @@ impl WorkloadRollout {
             numbers.sort_unstable();
             Error::NoRevision { workload: workload(), revision: number.to_owned(), known: numbers }
         })
+    }
+
+    /// Reads the workload, and what its controller has kept of `revision`.
+    pub(crate) async fn kept(&self, revision: &Revision) -> Result<Kept, Error> {
+        let (snapshot, live, slot) = self.read().await?;
+        let stable = version::stable(&live, &snapshot.versions, &snapshot.pods);
+        let image = revision.image.as_str();
+        let kept = version::of_image(&live, &snapshot.versions, &slot.name, image, &revision.id);
+        let template = kept.map(|version| version.template.clone());
+        Ok(Kept { has_previous: live.is_settled() || stable.is_some(), live, slot, template })
     }
 
     pub(crate) async fn prove(&self) -> Result<Proof, Error> {
