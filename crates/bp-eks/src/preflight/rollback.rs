@@ -14,7 +14,7 @@ use bp_artifact::{
 
 use crate::{
     error::Error,
-    rollout::{Kept, WorkloadRollout},
+    rollout::{WorkloadRollout, survey::Kept},
     workload::{Live, template::Slot},
 };
 

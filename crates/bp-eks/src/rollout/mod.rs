@@ -25,7 +25,7 @@ mod restore;
 mod schedule;
 mod standstill;
 mod status;
-mod survey;
+pub(crate) mod survey;
 mod threshold;
 mod undo;
 mod watch;
@@ -35,7 +35,6 @@ use std::fmt;
 
 use bp_artifact::{ResolvedImage, deploy::TargetId};
 
-pub(crate) use self::survey::Kept;
 use crate::{options::Options, rollout::api::WorkloadApi};
 
 /// One or more containers of one workload, and their rollout options.
