@@ -67,7 +67,7 @@ fn observe(
 ) -> Instant {
     let (progress, cause) = match judgement {
         Judgement::Waiting(Some(progress)) => (progress, None),
-        Judgement::Blocked(progress, symptom) => (progress, Some(symptom.cause)),
+        Judgement::Blocked(progress, symptom) => (progress, Some((symptom.cause, symptom.recovery))),
         Judgement::Waiting(None)
         | Judgement::Complete
         | Judgement::Failing(_)

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bp_artifact::deploy::Cause;
 use tokio::time::Instant;
 
+use crate::api::symptom::Recovery;
+
 /// How long a cause may be absent without having passed: the kubelet tries again after its back-off, and the state of the
 /// container changes for that time.
 const ABSENT: Duration = Duration::from_secs(30);
@@ -32,12 +34,24 @@ impl Mark {
     }
 }
 
+/// A cause, and how it can recover: the same cause may last longer when somebody retries.
+pub(super) type Blocked = (Cause, Recovery);
+
 #[derive(Debug)]
 struct Seen {
-    cause: Cause,
+    blocked: Blocked,
     first: Instant,
     /// Since when it is absent.
     absent: Option<Instant>,
+}
+
+impl Seen {
+    /// Whether it has passed.
+    fn has_passed(&self, now: Instant, grace: Duration) -> bool {
+        // What passes within seconds is absent only when it has passed.
+        let limit = if self.blocked.1 == Recovery::Retried { ABSENT.min(grace) } else { Duration::ZERO };
+        self.absent.is_some_and(|since| now.duration_since(since) >= limit)
+    }
 }
 
 /// The causes for which new pods are refused or cannot start, each since when.
@@ -52,7 +66,7 @@ impl Standstill {
     pub(super) fn observe(
         &mut self,
         now: Instant,
-        cause: Option<Cause>,
+        blocked: Option<Blocked>,
         mark: Mark,
         grace: Duration,
     ) -> Instant {
@@ -61,20 +75,16 @@ impl Standstill {
             self.seen.clear();
         }
         self.best = Some(mark.best(&best));
-        let limit = ABSENT.min(grace);
-        self.seen.retain(|seen| seen.absent.is_none_or(|since| now.duration_since(since) < limit));
-        for seen in &mut self.seen {
-            if Some(seen.cause) == cause {
-                seen.absent = None;
-            } else {
-                seen.absent.get_or_insert(now);
-            }
+        for seen in self.seen.iter_mut().filter(|seen| Some(seen.blocked) != blocked) {
+            seen.absent.get_or_insert(now);
         }
-        let Some(cause) = cause else { return now };
-        if let Some(seen) = self.seen.iter().find(|seen| seen.cause == cause) {
+        self.seen.retain(|seen| !seen.has_passed(now, grace));
+        let Some(blocked) = blocked else { return now };
+        if let Some(seen) = self.seen.iter_mut().find(|seen| seen.blocked == blocked) {
+            seen.absent = None;
             return seen.first;
         }
-        self.seen.push(Seen { cause, first: now, absent: None });
+        self.seen.push(Seen { blocked, first: now, absent: None });
         now
     }
 }
@@ -85,13 +95,13 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(90);
 
-    /// How long the cause has lasted at the end of these observations, given as seconds, cause and ready pods.
-    fn lasted(observed: &[(u64, Option<Cause>, u32)], grace: Duration) -> u64 {
+    /// How long the last state has lasted, of these: seconds, what blocks, and ready pods.
+    fn lasted(observed: &[(u64, Option<Blocked>, u32)], grace: Duration) -> u64 {
         let (start, mut standstill) = (Instant::now(), Standstill::default());
         let mut lasted = 0;
-        for (seconds, cause, ready) in observed {
+        for (seconds, blocked, ready) in observed {
             let now = start + Duration::from_secs(*seconds);
-            let since = standstill.observe(now, *cause, Mark { ready: *ready, created: 3, old: 3 }, grace);
+            let since = standstill.observe(now, *blocked, Mark { ready: *ready, created: 3, old: 3 }, grace);
             lasted = (now - since).as_secs();
         }
         lasted
@@ -99,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_brief_absence_does_not_restart_the_grace_period() {
-        let (secret, runtime) = (Some(Cause::SecretMissing), Some(Cause::ResourceInitialization));
+        let secret = Some((Cause::SecretMissing, Recovery::Retried));
+        let runtime = Some((Cause::ResourceInitialization, Recovery::Retried));
         for (observed, expected) in [
             (vec![(0, secret, 0), (80, secret, 0)], 80),
             // Absent while the kubelet tries again.
@@ -118,5 +129,15 @@ mod tests {
         }
         let short = [(0, secret, 0), (4, None, 0), (10, secret, 0)];
         assert_eq!(lasted(&short, Duration::from_secs(5)), 0, "as long as the grace period itself");
+    }
+
+    #[test]
+    fn a_quota_that_is_freed_meanwhile_has_its_own_time() {
+        let quota = |recovery| Some((Cause::QuotaExceeded, recovery));
+        let (soon, retried) = (quota(Recovery::Soon), quota(Recovery::Retried));
+        // A pod is ending, so the quota will be freed; then it is not known whether it will.
+        assert_eq!(lasted(&[(0, retried, 0), (40, soon, 0)], GRACE), 0);
+        assert_eq!(lasted(&[(0, soon, 0), (5, retried, 0), (12, soon, 0)], GRACE), 0);
+        assert_eq!(lasted(&[(0, soon, 0), (9, soon, 0)], GRACE), 9);
     }
 }
