@@ -87,8 +87,10 @@ async fn manifests_are_planned_created_changed_and_rolled_back() {
 async fn a_revision_is_restored_by_its_number_and_pods_are_replaced_on_request() {
     let stage = Stage::new().await;
     let first = image(&stage, "web");
-    let end = stage.run("deploy-eks", ENV).await;
-    assert_eq!(end.code, 0, "{end:?}");
+    for name in ["deploy-ecs", "deploy-eks"] {
+        let end = stage.run(name, ENV).await;
+        assert_eq!(end.code, 0, "{end:?}");
+    }
     let annotations = |stage: &Stage| {
         let cluster = stage.world.sandbox.cluster("staging");
         cluster.object("deployments", "shop", "web").unwrap()["spec"]["template"]["metadata"]["annotations"]

@@ -13,7 +13,7 @@ pub(super) struct EksArgs {
     /// Check only: show the planned changes and run preflight checks; changes nothing
     #[arg(long, conflicts_with_all = ["no_wait", "force"])]
     pub(super) check: bool,
-    /// Replace the pods even if nothing has changed
+    /// Replace the tasks or pods even if nothing has changed
     #[arg(long)]
     pub(super) force: bool,
     #[command(flatten)]
