@@ -67,7 +67,8 @@ async fn served(scope: &Scope, version: &str) -> Result<Option<APIResourceList>,
     };
     match listed {
         Ok(list) => Ok(Some(list)),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        // A plain text, not a `Status`.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(scope.all("resource").error("list API resources", error).into()),
     }
 }

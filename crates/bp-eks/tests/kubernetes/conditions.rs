@@ -131,7 +131,7 @@ apiVersion: flowcontrol.apiserver.k8s.io/v1
 kind: FlowSchema
 metadata: {{ name: {namespace} }}
 spec:
-  matchingPrecedence: 1
+  matchingPrecedence: 2
   priorityLevelConfiguration: {{ name: {namespace} }}
   rules:
   - subjects: [{{ kind: User, user: {{ name: deployer }} }}]
