@@ -45,7 +45,8 @@
 //! ```
 //!
 //! The workload is `deployment/web`, `statefulset/db`, `daemonset/agent` or `job/migrate`. The template of a Job is
-//! immutable: each image gets its own Job. `docs/eks-scenarios.md` lists all scenarios with their tests.
+//! immutable: each image gets its own Job. The image of `cronjob/nightly` is that of its next Jobs, and its specification
+//! proves the digest. `docs/eks-scenarios.md` lists all scenarios with their tests.
 //!
 //! # Differences to `kubectl rollout` and similar tools
 //! - Follows the generation that *its own* apply returned; the `Available` condition of a Deployment may be about an
@@ -72,6 +73,7 @@
 //! |---|---|
 //! | `deployments.apps`, `statefulsets.apps`, `daemonsets.apps` | `get`, `list`, `watch`, `patch`; `update` for undo |
 //! | `jobs.batch` | `get`, `list`, `watch`, `create` |
+//! | `cronjobs.batch` | `get`, `patch` |
 //! | `replicasets.apps` of Deployments, `controllerrevisions.apps` of the others | `list`, `watch` |
 //! | `pods` | `list`, `watch`; of StatefulSets also `delete` |
 //! | `events` | `list`, `watch`; without them causes are less exact |
