@@ -30,6 +30,10 @@ use std::{
     fmt::{self, Display, Write as _},
 };
 
+mod credentials;
+
+pub use self::credentials::without_credentials;
+
 const ESCAPE: char = '\u{1b}';
 
 /// Removes control characters and breaks up commands of CI systems; keeps the lines.

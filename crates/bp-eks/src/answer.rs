@@ -51,7 +51,9 @@ impl ObjectRef {
             return Error::WebhookUnavailable { operation, object, webhook, source };
         }
         match code {
-            _ if refusal::is_denied(&status.message) => Error::AdmissionRefused { object, source },
+            _ if refusal::is_denied(&status.message) || refusal::is_off_schema(&status.message) => {
+                Error::AdmissionRefused { object, source }
+            }
             _ if is_foreign(&status) => Error::Intercepted { operation, cluster, code, source },
             401 => {
                 let guess = || {
@@ -233,6 +235,11 @@ mod tests {
             (422, "Deployment.apps \"web\" is invalid", ErrorClass::Refused),
             (429, "too many requests", ErrorClass::Unavailable),
             (500, "etcdserver: leader changed", ErrorClass::Unavailable),
+            (
+                500,
+                "failed to create typed patch object (web/web; /v1, Kind=ConfigMap): .datas: field not declared in schema",
+                ErrorClass::Refused,
+            ),
             (418, "?", ErrorClass::Unexpected),
         ] {
             let error = read("patch deployments", json!({ "code": code, "message": message }));

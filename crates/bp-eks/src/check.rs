@@ -309,7 +309,10 @@ impl JobCheck {
         found.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
         let Some(pod) = found.iter().rfind(|pod| pod::has_started(pod)) else {
             let symptom = found.iter().find_map(|pod| diagnose::of_pod(pod, std::iter::empty()));
-            let why = symptom.map_or_else(|| "no pod of the Job reports a cause".to_owned(), |s| s.message);
+            let why = symptom.map_or_else(
+                || "no pod of the Job reports a cause".to_owned(),
+                |s| text::without_credentials(&s.message).into_owned(),
+            );
             return Evidence::NeverStarted(why);
         };
         let status = pod.status.iter();

@@ -204,6 +204,16 @@ pub enum Error {
         /// The workload.
         workload: Workload,
     },
+    /// There is no revision with this number.
+    #[error("{workload} has no revision {revision}; it has {}", numbers(known))]
+    NoRevision {
+        /// The workload.
+        workload: Workload,
+        /// The number.
+        revision: String,
+        /// The numbers of the revisions that its controller has kept.
+        known: Vec<u64>,
+    },
     /// The operation was cancelled. The rollout continues.
     #[error(
         "interrupted: changes already applied to {workload} remain and the rollout continues; rerun the same command to resume"
@@ -279,12 +289,20 @@ fn shown(conflicts: &[Conflict]) -> String {
     conflicts.iter().map(one).collect::<Vec<_>>().join(" and ")
 }
 
+fn numbers(known: &[u64]) -> String {
+    match known {
+        [] => "none".to_owned(),
+        known => known.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
 impl Classified for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Error::NotFound { .. }
             | Error::NamespaceNotFound { .. }
             | Error::ContainerNotFound { .. }
+            | Error::NoRevision { .. }
             | Error::ContainerNotNamed { .. } => ErrorClass::BadInput,
             Error::Paused { .. }
             | Error::OnDelete { .. }

@@ -45,7 +45,8 @@
 //! ```
 //!
 //! The workload is `deployment/web`, `statefulset/db`, `daemonset/agent` or `job/migrate`. The template of a Job is
-//! immutable: each image gets its own Job. `docs/eks-scenarios.md` lists all scenarios with their tests.
+//! immutable: each image gets its own Job. The image of `cronjob/nightly` is that of its next Jobs, and its specification
+//! proves the digest. `docs/eks-scenarios.md` lists all scenarios with their tests.
 //!
 //! # Differences to `kubectl rollout` and similar tools
 //! - Follows the generation that *its own* apply returned; the `Available` condition of a Deployment may be about an
@@ -72,6 +73,7 @@
 //! |---|---|
 //! | `deployments.apps`, `statefulsets.apps`, `daemonsets.apps` | `get`, `list`, `watch`, `patch`; `update` for undo |
 //! | `jobs.batch` | `get`, `list`, `watch`, `create` |
+//! | `cronjobs.batch` | `get`, `patch` |
 //! | `replicasets.apps` of Deployments, `controllerrevisions.apps` of the others | `list`, `watch` |
 //! | `pods` | `list`, `watch`; of StatefulSets also `delete` |
 //! | `events` | `list`, `watch`; without them causes are less exact |
@@ -80,6 +82,8 @@
 //! # Modules
 //! - [`check`]: a smoke test by a Kubernetes Job, with a verdict and the last log lines.
 //! - [`connect`]: a `kube::Client` from a cluster's name, and access entries of rejected callers.
+//! - [`manifests`]: [`Manifests`] creates and updates all objects of a directory, and watches their workloads to one
+//!   verdict.
 //! - [`options`]: options of a rollout, including [live logs](options::LiveLogs). [`preflight`]: checks before it.
 //! - [`traffic`]: [`BlueGreen`] stages an image next to the live one and moves all traffic of a Service atomically;
 //!   [`IngressSwitch`] moves an Ingress from one permanent Service to another; [`WeightedTraffic`] shifts the traffic of
@@ -110,6 +114,7 @@ mod ending;
 pub mod error;
 #[cfg(feature = "helm")]
 pub mod helm;
+pub mod manifests;
 mod namespace;
 mod object;
 pub mod options;
@@ -134,6 +139,7 @@ pub use error::Error;
 pub use helm::{HelmError, HelmRelease};
 pub use k8s_openapi;
 pub use kube;
+pub use manifests::{Manifests, ManifestsError};
 pub use namespace::Namespace;
 pub use options::Options;
 pub use pull_secret::PullSecret;

@@ -12,6 +12,7 @@ use crate::helm::HelmRelease;
 use crate::{
     api::scope::Scope,
     check::{JobCheck, JobTemplate},
+    manifests::{ManifestSet, Manifests},
     options::Options,
     pull_secret::PullSecret,
     target::EksTarget,
@@ -67,6 +68,11 @@ impl Namespace {
     #[cfg(feature = "helm")]
     pub fn helm(&self, release: impl Into<String>, options: Options) -> HelmRelease {
         HelmRelease::of(self.0.clone(), release.into(), options)
+    }
+
+    /// The objects of manifests, created and updated together; `name` is used in the target id and in the field manager.
+    pub fn manifests(&self, name: impl Into<String>, set: ManifestSet, options: Options) -> Manifests {
+        Manifests::of(self.0.clone(), name.into(), set, options)
     }
 
     /// A check that runs a Job derived from `template`, with this deadline and interval for each attempt.

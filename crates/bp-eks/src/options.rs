@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{DigestRef, deploy::OnFailure, resolve::Resolve, time::WaitError};
+use bp_artifact::{
+    DigestRef, ImageRef,
+    deploy::OnFailure,
+    resolve::{Availability, Resolve, ResolveError},
+    time::WaitError,
+};
 
 use crate::api::symptom::RESTARTS;
 
@@ -35,11 +40,15 @@ pub struct Options {
     pub(crate) grace: Duration,
     pub(crate) take_over: bool,
     pub(crate) allow_owner: bool,
+    pub(crate) accept_unproven_rollback: bool,
     pub(crate) allow_no_replicas: bool,
     pub(crate) registry: Option<Registry>,
     pub(crate) circuit_breaker: bool,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) build: BTreeMap<String, String>,
+    pub(crate) restart: bool,
+    pub(crate) restart_on_config: bool,
     pub(crate) live_logs: Option<LiveLogs>,
     pub(crate) live_events: bool,
     /// Follows a rollout that is in progress, without changes.
@@ -63,11 +72,15 @@ impl Options {
             grace: GRACE,
             take_over: false,
             allow_owner: false,
+            accept_unproven_rollback: false,
             allow_no_replicas: false,
             registry: None,
             circuit_breaker: false,
             environment: Vec::new(),
             annotations: BTreeMap::new(),
+            build: BTreeMap::new(),
+            restart: false,
+            restart_on_config: false,
             live_logs: None,
             live_events: false,
             adopt_only: false,
@@ -77,6 +90,30 @@ impl Options {
     /// An annotation of the objects that are created: Jobs, and the Deployment of a slot. What exists already gets none.
     pub fn annotation(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.annotations.insert(name.into(), value.into());
+        self
+    }
+
+    /// An annotation of the workload itself that describes the image: its commit, its version. It is set together with the
+    /// image, without an effect on the pods, and a rollback restores that of the earlier revision, or removes it:
+    /// `bp-eks/Commit` and `bp-eks/Version`, and the names set here.
+    pub fn build_annotation(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.build.insert(name.into(), value.into());
+        self
+    }
+
+    /// Replaces the pods even if the image is the same, as `kubectl rollout restart` does: sets the annotation
+    /// `bp-eks/restarted-at` of the pod template. Without an effect on Jobs and CronJobs.
+    pub fn restart(mut self, yes: bool) -> Self {
+        self.restart = yes;
+        self
+    }
+
+    /// Replaces the pods also when a Secret or ConfigMap that the pod template refers to has changed, although the image is
+    /// the same. The checksum of their data is the annotation `bp-eks/config-checksum` of the pod template; the first
+    /// deployment with this option sets it, and thereby replaces the pods once. Defaults to off. Requires the verb `get`
+    /// on `secrets` and `configmaps`. Without an effect on Jobs and CronJobs.
+    pub fn restart_on_config(mut self, yes: bool) -> Self {
+        self.restart_on_config = yes;
         self
     }
 
@@ -189,6 +226,14 @@ impl Options {
         self
     }
 
+    /// Deploys even if the revision that a failure would return to cannot run any more: its image does not exist in the
+    /// [registry](Self::registry), or a Secret or ConfigMap that it requires is missing. Defaults to off. Checked by
+    /// [`EksTarget::check_rollback`](crate::EksTarget::check_rollback), which receipts and sagas call.
+    pub fn accept_unproven_rollback(mut self, yes: bool) -> Self {
+        self.accept_unproven_rollback = yes;
+        self
+    }
+
     /// Whether a workload that another controller owns may be changed. Defaults to off: an operator restores its own
     /// image, so the rollout fails with [`Error::Owned`](crate::Error::Owned) before any change. For owners that leave
     /// the image alone.
@@ -232,6 +277,11 @@ impl fmt::Debug for Registry {
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Registry {
+    /// Whether the image can be pulled.
+    pub(crate) async fn availability(&self, image: &ImageRef) -> Result<Availability, ResolveError> {
+        self.0.availability(image).await
+    }
+
     /// Whether the registry has this image; `false` if it does not answer.
     pub(crate) async fn has(&self, image: &str) -> bool {
         let Ok(image) = image.parse::<DigestRef>() else { return false };

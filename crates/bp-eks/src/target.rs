@@ -6,8 +6,8 @@ use bp_artifact::{
     Operation, Outcome, ResolvedImage,
     config::Workload,
     deploy::{
-        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, Target, TargetError, TargetId,
-        status::Status,
+        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, RollbackCheck, Target,
+        TargetError, TargetId, status::Status,
     },
     text::SingleLine,
 };
@@ -255,6 +255,41 @@ impl EksTarget {
         self.0.previous().await
     }
 
+    /// Checks whether `previous`, the revision that a failed deployment of `image` returns to, can still run: whether its
+    /// controller has kept it, its image exists in the [registry](Options::registry), and the Secrets and ConfigMaps that
+    /// it requires exist. `None` when nothing would be changed, and for a Job. What cannot be read is unknown, and refuses
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the workload cannot be read.
+    ///
+    /// # Permissions
+    /// As [`current`](Self::current); optionally `get` on `secrets` and `configmaps`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn check_rollback(
+        &self,
+        image: &ResolvedImage,
+        previous: &Revision,
+    ) -> Result<Option<RollbackCheck>, Error> {
+        self.0.check_rollback(image, previous).await
+    }
+
+    /// Finds the revision with this number to [restore](Self::restore), as `kubectl rollout undo --to-revision` does.
+    ///
+    /// # Errors
+    /// [`Error::NoRevision`] when the controller has not kept it; the message lists the existing ones.
+    ///
+    /// # Permissions
+    /// As [`current`](Self::current).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn revision(&self, number: &str) -> Result<Revision, Error> {
+        self.0.revision(number).await
+    }
+
     /// The digests of the container in the ready pods, to be [judged](Proof::judge) against an image.
     ///
     /// # Errors
@@ -281,6 +316,14 @@ impl Target for EksTarget {
 
     fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
         Box::pin(async { EksTarget::previous(self).await.map_err(TargetError::new) })
+    }
+
+    fn check_rollback<'a>(
+        &'a self,
+        image: &'a ResolvedImage,
+        previous: &'a Revision,
+    ) -> BoxFuture<'a, Result<Option<RollbackCheck>, TargetError>> {
+        Box::pin(async { self.0.check_rollback(image, previous).await.map_err(TargetError::new) })
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

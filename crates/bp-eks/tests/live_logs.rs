@@ -125,8 +125,8 @@ async fn follows_a_restarted_container_again() {
     let all = lines(&events);
     let of_web: Vec<&str> =
         all.iter().filter(|(container, ..)| container == "web").map(|(_, line, _)| line.as_str()).collect();
-    // The first start, and the restarts until the rollout fails.
-    assert_eq!(of_web, ["booting", "fatal: no DATABASE_URL"].repeat(3));
+    // The first start, and the three restarts after which the rollout fails.
+    assert_eq!(of_web, ["booting", "fatal: no DATABASE_URL"].repeat(4));
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
     let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
     assert!(last_line < position(|event| matches!(event, DeployEvent::RollingBack { .. })), "{events:?}");

@@ -74,6 +74,31 @@ async fn fails_after_the_grace_period_without_the_secret() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_cause_that_is_briefly_absent_does_not_restart_the_grace_period() {
+    let world = with_secret().await;
+    let target =
+        world.target_with(|o| o.take_over(true).grace(Duration::from_secs(60)).on_failure(OnFailure::Leave));
+    let second = world.image("second", Behaviour::default());
+    let begun = Instant::now();
+    let work = target.deploy(&second);
+    // Its successor is being created for some seconds, without a symptom.
+    for _ in 0..2 {
+        sleep(Duration::from_secs(25)).await;
+        let pods = world.cluster.objects("pods", "prod");
+        let is_new = |pod: &&serde_json::Value| {
+            pod["spec"]["containers"][0]["image"] == second.reference.to_string().as_str()
+        };
+        for pod in pods.iter().filter(is_new) {
+            world.cluster.delete("pods", "prod", pod["metadata"]["name"].as_str().unwrap());
+        }
+    }
+    let outcome = work.await.unwrap();
+    assert_eq!(outcome.failure.as_ref().unwrap().cause, Cause::SecretMissing, "{outcome:?}");
+    let took = begun.elapsed().as_secs();
+    assert!((60..80).contains(&took), "{took}");
+}
+
 /// A registry that has every image, or none.
 struct Registry(bool);
 

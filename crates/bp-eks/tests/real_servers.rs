@@ -9,10 +9,12 @@ mod real;
 mod kubernetes {
     #[cfg(feature = "helm")]
     mod charts;
+    mod conditions;
     #[cfg(feature = "helm")]
     pub(super) mod helm;
     mod kubectl;
     mod logs;
+    mod manifests;
     mod traffic;
     mod weights;
 

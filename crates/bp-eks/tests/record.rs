@@ -199,7 +199,7 @@ async fn denied_kinds_are_listed_with_verb_and_resource_and_the_rest_is_recorded
     assert!(recording.missing[0].reason.starts_with("cannot observe: "), "{:?}", recording.missing);
     assert_eq!(names(&recording, "deployments"), ["web"]);
 
-    for resource in ["deployments", "daemonsets", "jobs", "replicasets", "controllerrevisions"] {
+    for resource in ["deployments", "daemonsets", "jobs", "cronjobs", "replicasets", "controllerrevisions"] {
         world.cluster.deny("list", resource);
     }
     let error = world.namespace().record(Timestamp::UNIX_EPOCH).await.unwrap_err();

@@ -232,6 +232,7 @@ fn binary(name: &str) -> &'static Path {
         "deploy-ecs" => env!("CARGO_BIN_EXE_deploy-ecs"),
         "run-task" => env!("CARGO_BIN_EXE_run-task"),
         "deploy-eks" => env!("CARGO_BIN_EXE_deploy-eks"),
+        "deploy-manifests" => env!("CARGO_BIN_EXE_deploy-manifests"),
         "dual-deploy" => env!("CARGO_BIN_EXE_dual-deploy"),
         "record" => env!("CARGO_BIN_EXE_record"),
         "rollback" => env!("CARGO_BIN_EXE_rollback"),

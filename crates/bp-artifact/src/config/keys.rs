@@ -187,6 +187,21 @@ pub(super) const DEPLOYED: &[Key] = &[
         "Values files for the chart, separated by commas; later ones take precedence.",
     ),
     key("eks.digest-key", Kind::Text, "The key of the digest in the chart's values, if not image.digest."),
+    key(
+        "eks.manifests",
+        Kind::Text,
+        "Files and directories of Kubernetes manifests to apply, instead of a workload, separated by commas.",
+    ),
+    key(
+        "eks.allow-tags",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether containers of the manifests may have images of other repositories by tag.",
+    ),
+    key(
+        "eks.outside-namespace",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether objects of the manifests may be cluster-scoped, or in another namespace.",
+    ),
     key("eks.container", Kind::Text, "The container in the pod template, when there are several."),
     key(
         "eks.also",
@@ -212,6 +227,16 @@ pub(super) const DEPLOYED: &[Key] = &[
         "eks.allow-no-replicas",
         Kind::OneOf(&[ON, OFF]),
         "Whether a workload that is scaled to zero counts as deployed.",
+    ),
+    key(
+        "eks.annotate",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether the workload gets the annotations bp-eks/Commit and bp-eks/Version of the artifact.",
+    ),
+    key(
+        "eks.restart-on-config",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether the pods are replaced when a Secret or ConfigMap that they refer to has changed, also with the same image.",
     ),
     key("eks.environment.*", Kind::Text, "An environment variable of the container."),
     key(

@@ -5,6 +5,7 @@ mod gates;
 mod keys;
 mod layer;
 mod loader;
+mod manifests;
 mod model;
 mod name;
 mod origin;
@@ -20,6 +21,7 @@ mod traffic;
 pub use error::ConfigError;
 pub use layer::Setting;
 pub use loader::ConfigLoader;
+pub use manifests::ManifestsConfig;
 pub use model::{
     Config, DeployPlatform, DeployPolicy, EcsConfig, EcsTasks, EksConfig, EksObject, EnvironmentConfig,
     FailureLimit, GateCondition, GateConfig, GatePosition, Limits, Project, ServiceConfig,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, time::Duration}
 use super::{
     error::ConfigError,
     layer::Setting,
+    manifests::ManifestsConfig,
     name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload},
     origin::Origin,
     release::ReleaseConfig,
@@ -248,7 +249,7 @@ pub struct EcsTasks {
     pub container: Option<String>,
 }
 
-/// A workload or a Helm release on Amazon EKS, and the container that runs the image.
+/// A workload, a Helm release or manifests on Amazon EKS, and the container that runs the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EksConfig {
@@ -256,7 +257,7 @@ pub struct EksConfig {
     pub cluster: String,
     /// The namespace.
     pub namespace: String,
-    /// The workload or Helm release.
+    /// The workload, the Helm release or the manifests.
     pub object: EksObject,
     /// The container's name in the pod template. Optional if there is only one container.
     pub container: Option<String>,
@@ -274,6 +275,10 @@ pub struct EksConfig {
     pub allow_no_replicas: bool,
     /// How traffic is shifted between two Services, if configured.
     pub traffic: Option<TrafficConfig>,
+    /// Whether the workload gets annotations with commit and version of the image. Defaults to `on`.
+    pub annotate: bool,
+    /// Whether the pods are replaced when a referenced Secret or ConfigMap has changed. Defaults to `off`.
+    pub restart_on_config: bool,
 }
 
 /// The object on Amazon EKS that an image is deployed to.
@@ -283,6 +288,8 @@ pub enum EksObject {
     Workload(Workload),
     /// A Helm release, which is upgraded.
     Release(ReleaseConfig),
+    /// Manifests, which are applied.
+    Manifests(ManifestsConfig),
 }
 
 impl Config {

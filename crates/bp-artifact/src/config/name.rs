@@ -210,6 +210,8 @@ workload_kinds! {
     DaemonSet,
     "job" => /// A Job, used as the template of a new Job for each image.
     Job,
+    "cronjob" => /// A CronJob: the image is that of the Jobs that it creates later.
+    CronJob,
 }
 
 impl fmt::Display for WorkloadKind {
@@ -318,7 +320,13 @@ mod tests {
             "arn:aws:iam::111111111111:role/",
             "arn:aws:sts::111111111111:assumed-role/deploy/x",
         ]);
-        good::<Workload>(&["deployment/web", "statefulset/db.v2", "daemonset/log-agent", "job/migrate"]);
+        good::<Workload>(&[
+            "deployment/web",
+            "statefulset/db.v2",
+            "daemonset/log-agent",
+            "job/migrate",
+            "cronjob/a",
+        ]);
         bad::<Workload>(&["", "web", "deployment/", "deploy/web", "deployment/Web", "pod/web"]);
     }
 

@@ -1,6 +1,6 @@
 //! Convert layers of settings to a validated [`Config`].
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
@@ -8,6 +8,7 @@ use super::{
     ServiceName, Workload, gates,
     keys::{LEAVE, OFF, ROLL_BACK},
     layer::{FileLayer, Setting, Settings, duration, list, missing, names, switch},
+    manifests,
     name::is_dns_name,
     origin::Origin,
     release, services,
@@ -193,6 +194,7 @@ fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
             let object = match &eks.object {
                 EksObject::Workload(workload) => workload.to_string(),
                 EksObject::Release(release) => format!("helm/{}", release.name),
+                EksObject::Manifests(manifests) => format!("manifests/{:?}", manifests.paths),
             };
             format!("eks/{}/{}/{object}", eks.cluster, eks.namespace)
         });
@@ -320,11 +322,16 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         allow_owner: switch(settings, "eks.allow-owner")?.unwrap_or(false),
         allow_no_replicas: switch(settings, "eks.allow-no-replicas")?.unwrap_or(false),
         traffic: traffic::read(settings)?,
+        annotate: switch(settings, "eks.annotate")?.unwrap_or(true),
+        restart_on_config: switch(settings, "eks.restart-on-config")?.unwrap_or(false),
     }))
 }
 
-/// The workload, or the release with its chart.
+/// The workload, the release with its chart, or the manifests.
 fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<EksObject, ConfigError> {
+    if let Some(manifests) = manifests::read(settings)? {
+        return Ok(EksObject::Manifests(manifests));
+    }
     match release::read(settings, name, origin)? {
         Some(release) => Ok(EksObject::Release(release)),
         None => Ok(EksObject::Workload(required::<Workload>(settings, "eks.workload", name, origin)?)),

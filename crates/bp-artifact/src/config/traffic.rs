@@ -5,10 +5,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use super::{
     ServiceConfig,
     error::ConfigError,
-    layer::{Settings, duration},
+    layer::{Settings, duration, switch},
     model::{GateCondition, GateConfig},
     name::is_dns_name,
-    read::switch,
     steps::TrafficSteps,
 };
 use crate::{deploy::GateName, parse::ParseError};

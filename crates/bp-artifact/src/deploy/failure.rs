@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Cause;
+use crate::text;
 
 /// Why a deployment failed, collected before any rollback or cleanup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +35,11 @@ pub struct FailureReport {
 }
 
 impl FailureReport {
-    /// Creates a report with only a cause and a message.
+    /// Creates a report with only a cause and a message, without the [credentials of URLs](text::without_credentials).
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         FailureReport {
             cause,
-            message: message.into(),
+            message: without_credentials(message),
             object: None,
             container: None,
             exit_code: None,
@@ -84,6 +85,15 @@ impl FailureReport {
     }
 }
 
+/// Messages of nodes and registries quote presigned URLs.
+pub(super) fn without_credentials(message: impl Into<String>) -> String {
+    let message = message.into();
+    match text::without_credentials(&message) {
+        Cow::Borrowed(_) => message,
+        Cow::Owned(redacted) => redacted,
+    }
+}
+
 /// A word for a POSIX shell.
 fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@,%+".contains(&b);
@@ -124,7 +134,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Creates evidence with a message. Set its source and time with [`source`](Self::source) and [`at`](Self::at).
+    /// Creates evidence with a message, without the [credentials of URLs](text::without_credentials). Set its source
+    /// and time with [`source`](Self::source) and [`at`](Self::at).
     ///
     /// ```
     /// use bp_artifact::deploy::{Evidence, EvidenceKind};
@@ -133,7 +144,7 @@ impl Evidence {
     /// assert_eq!((seen.source.as_str(), seen.message.as_str()), ("task 1a2b", "STOPPED"));
     /// ```
     pub fn new(kind: EvidenceKind, message: impl Into<String>) -> Self {
-        Evidence { kind, source: String::new(), message: message.into(), at: None }
+        Evidence { kind, source: String::new(), message: without_credentials(message), at: None }
     }
 
     /// Sets the source.

@@ -6,8 +6,54 @@ use futures_core::future::BoxFuture;
 use serde::Serialize;
 
 pub use super::finding::{Finding, FindingState};
-use super::{Change, RollbackCheck, TargetId};
-use crate::exit::ExitCode;
+use super::{Cause, Change, RollbackCheck, TargetId};
+use crate::{
+    error::chain,
+    exit::ExitCode,
+    resolve::{Availability, ResolveError, Retention, Storage},
+};
+
+/// The finding about an image, from what its registry answered: whether it can be pulled, now and after the registry's
+/// retention rules were applied. What the registry did not answer is unknown.
+pub fn about_image(subject: impl Into<String>, found: Result<Availability, ResolveError>) -> Finding {
+    let subject = subject.into();
+    let Availability { storage, retention } = match found {
+        Ok(found) => found,
+        Err(error) if error.is_not_found() => {
+            let message = format!("{}; push or copy it there again", chain(&error));
+            return Finding::new(subject, FindingState::Missing, message).cause(Cause::ImageNotFound);
+        }
+        Err(error) => return Finding::new(subject, FindingState::Unknown, chain(&error)),
+    };
+    let lost =
+        |message: String| Finding::new(&subject, FindingState::Invalid, message).cause(Cause::ImageNotFound);
+    let rule = |rule: Option<i32>| rule.map_or_else(|| "a rule".to_owned(), |rule| format!("rule {rule}"));
+    let of_policy = "of the repository's lifecycle policy selects it";
+    let remedy = "change the rule, or tag the image so that no rule selects it";
+    match (storage, retention) {
+        (Storage::Archived, _) => {
+            lost("is archived and cannot be pulled; restore it with UpdateImageStorageClass".to_owned())
+        }
+        (Storage::Activating, _) => {
+            lost("is being restored from the archive and cannot be pulled yet; retry later".to_owned())
+        }
+        (_, Retention::Expires { rule: priority }) => {
+            lost(format!("{} {of_policy} for deletion; {remedy}", rule(priority)))
+        }
+        (_, Retention::Archives { rule: priority }) => {
+            lost(format!("{} {of_policy} for the archive; {remedy}", rule(priority)))
+        }
+        (Storage::Unknown { reason }, _) => Finding::new(subject, FindingState::Unknown, reason),
+        (Storage::Active, Retention::Unknown { reason }) => {
+            let message = format!("exists; whether a lifecycle rule selects it is unknown: {reason}");
+            Finding::new(subject, FindingState::Unknown, message)
+        }
+        (Storage::Active, Retention::NotChecked) => {
+            Finding::new(subject, FindingState::Present, "retention rules are not checked")
+        }
+        (Storage::Active, Retention::Kept) => Finding::new(subject, FindingState::Present, ""),
+    }
+}
 
 /// What a deployment would change, and whether its dependencies exist. A preflight is read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{DeployEvent, Progress, TargetId};
+use super::{DeployEvent, Progress, TargetId, failure::without_credentials};
 use crate::operation::Emitter;
 
 /// Emits the events of one target, all under its id. Cheap to clone.
@@ -28,9 +28,9 @@ impl Reporter {
         self.emit(|target| DeployEvent::Progress { target, progress });
     }
 
-    /// Emits a message of the platform.
+    /// Emits a message of the platform, without the [credentials of URLs](crate::text::without_credentials).
     pub fn notice(&self, message: impl Into<String>) {
-        let message = message.into();
+        let message = without_credentials(message);
         self.emit(|target| DeployEvent::Notice { target, message });
     }
 

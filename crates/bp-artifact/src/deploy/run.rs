@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::{DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, RollbackCheck, Verdict};
+use super::{
+    DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, RollbackCheck, Verdict,
+    failure::without_credentials,
+};
 use crate::{image::ResolvedImage, operation::Operation};
 
 /// The plan of a deployment, known once its target was read.
@@ -271,7 +274,7 @@ impl Run {
 
     /// Sets the platform's more specific state.
     pub fn detail(&mut self, detail: impl Into<String>) {
-        self.outcome.detail = detail.into();
+        self.outcome.detail = without_credentials(detail);
     }
 
     /// Runs another operation as a part of this one: its events are emitted for this operation's target, without

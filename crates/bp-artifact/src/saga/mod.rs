@@ -25,3 +25,4 @@ pub use gate::{Answer, Decision, Gate};
 pub use plan::{PlannedStage, SagaPlan};
 pub use single::SingleReceipt;
 pub use step::Step;
+pub use verdict::{rolls_back_all, worst};

@@ -87,6 +87,24 @@ impl End {
     }
 }
 
+/// Of outcomes that belong together, the one that decides, by the precedence of a [`Saga`](super::Saga): the first of
+/// equals. `None` if there are none.
+pub fn worst<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Option<&'a Outcome> {
+    let mut worst: Option<(&Outcome, End)> = None;
+    for outcome in outcomes {
+        let end = End::of_outcome(outcome);
+        if worst.is_none_or(|(_, before)| end > before) {
+            worst = Some((outcome, end));
+        }
+    }
+    worst.map(|(outcome, _)| outcome)
+}
+
+/// Whether the outcome of one target rolls back all targets of a [`Saga`](super::Saga).
+pub fn rolls_back_all(outcome: &Outcome) -> bool {
+    End::of_outcome(outcome).rule().rolls_back_all
+}
+
 /// How the rollback of one target ended, in ascending order of precedence for the joint verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Restore {

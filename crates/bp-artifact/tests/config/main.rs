@@ -143,7 +143,7 @@ fn parse_errors_state_the_location() {
         ),
         ("service = \"web\"", "", "bp.toml:8:8: the environment dev has no `ecs.service`"),
         ("service = \"web\"", "servise = \"web\"", "bp.toml:15:1: unknown key `ecs.servise`"),
-        ("\"deployment/web\"", "\"cronjob/web\"", "bp.toml:26:12: \"cronjob/web\" is not a workload"),
+        ("\"deployment/web\"", "\"rollout/web\"", "bp.toml:26:12: \"rollout/web\" is not a workload"),
         ("namespace = \"web\"", "namespace = \"Web\"", "bp.toml:25:13: \"Web\" is not a namespace"),
         ("timeout = \"1h\"", "timeout = \"soon\"", "bp.toml:28:11: \"soon\" is not a duration"),
         (

@@ -187,6 +187,17 @@ fn errors_in_services_state_the_location() {
             "eks.release = \"web\"\neks.chart = \"c\"\neks.environment-form = \"yaml\"",
             "\"yaml\" is neither \"list\" nor \"map\"",
         ),
+        (
+            "eks.workload = \"deployment/web\"",
+            "eks.workload = \"deployment/web\"\neks.manifests = \"deploy\"",
+            "eks.workload and eks.manifests are mutually exclusive",
+        ),
+        ("eks.workload = \"deployment/web\"", "eks.manifests = \"a, -\"", "standard input is only for"),
+        (
+            "eks.workload = \"deployment/web\"",
+            "eks.workload = \"deployment/web\"\neks.allow-tags = \"on\"",
+            "bp.toml:13:18: eks.allow-tags requires eks.manifests",
+        ),
     ] {
         assert!(SERVICES.contains(from), "{from}");
         let text = SERVICES.replacen(from, to, 1);
@@ -224,6 +235,17 @@ fn layers_apply_to_services() {
     fs::write(&over, "version = 1\n[[service]]\nname = \"job\"\n").unwrap();
     let error = ConfigLoader::new(&base).overlay(&over).load().unwrap_err().to_string();
     assert!(error.ends_with("the service job is not in the file that this one overlays"), "{error}");
+}
+
+#[test]
+fn accepts_manifests_instead_of_a_workload() {
+    let manifests = "eks.manifests = \"deploy/base, deploy/prod\"\neks.allow-tags = \"on\"";
+    let text = SERVICES.replacen("eks.workload = \"deployment/web\"", manifests, 1);
+    let config = Config::parse(&text, "bp.toml").unwrap();
+    let eks = config.environment("prod").unwrap().services()[0].eks().unwrap().clone();
+    let EksObject::Manifests(manifests) = eks.object else { panic!("{eks:?}") };
+    assert_eq!(manifests.paths, ["deploy/base", "deploy/prod"].map(std::path::PathBuf::from));
+    assert!(manifests.allow_tags && !manifests.outside_namespace);
 }
 
 #[test]

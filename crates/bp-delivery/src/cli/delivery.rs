@@ -251,8 +251,8 @@ pub struct TakeOverArgs {
 /// What to do about a rollback revision that cannot run any more.
 #[derive(Debug, Clone, Args)]
 pub struct RollbackArgs {
-    /// Deploy to ECS even if the revision that a failure would return to cannot run any more: its task definition is not
-    /// active, or an image or secret is missing
+    /// Deploy even if the revision that a failure would return to cannot run any more: an image, secret or config map is
+    /// missing, or on ECS its task definition is not active
     #[arg(long)]
     pub accept_unproven_rollback: bool,
 }

@@ -14,6 +14,14 @@ pub(super) struct Build {
     pub(super) version: Option<String>,
 }
 
+impl Build {
+    /// Commit and version, by name.
+    pub(super) fn annotations(&self) -> Vec<(&'static str, &String)> {
+        let build = [("Commit", &self.commit), ("Version", &self.version)];
+        build.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect()
+    }
+}
+
 /// The overlay on the task definition: tags, sizes, and the container's variables, secrets and log options.
 pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str, build: &Build) -> Overlay {
     let mut own = ContainerOverlay::default();

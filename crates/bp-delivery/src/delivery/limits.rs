@@ -43,6 +43,8 @@ pub(super) async fn pods(
         WorkloadKind::StatefulSet => ("apps", "StatefulSet", "/spec/replicas"),
         WorkloadKind::DaemonSet => ("apps", "DaemonSet", "/status/desiredNumberScheduled"),
         WorkloadKind::Job => ("batch", "Job", "/spec/parallelism"),
+        // It has no pods of its own.
+        WorkloadKind::CronJob => return Ok(limit.of(1)),
     };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);

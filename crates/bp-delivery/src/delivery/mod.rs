@@ -16,6 +16,7 @@ use bp_artifact::{
     saga::Step,
 };
 use bp_ecs::{Cluster, EcsTarget, OneOff, Options};
+use bp_eks::{Manifests, manifests::ManifestSet};
 use jiff::Timestamp;
 
 use self::ecs::Build;
@@ -72,7 +73,7 @@ impl Delivery {
         self
     }
 
-    /// Deploys to ECS even if the revision that a failure would return to cannot run any more.
+    /// Deploys even if the revision that a failure would return to cannot run any more.
     pub fn accept_unproven_rollback(mut self, yes: bool) -> Self {
         self.accept_unproven_rollback = yes;
         self
@@ -189,7 +190,48 @@ impl Delivery {
         match &self.service.eks()?.object {
             EksObject::Workload(_) => Ok(Arc::new(self.eks_with(|options| options).await?)),
             EksObject::Release(release) => self.release(release).await,
+            EksObject::Manifests(_) => Ok(Arc::new(self.manifests(None).await?)),
         }
+    }
+
+    /// The manifests: `set`, or else those of bp.toml, with its options.
+    ///
+    /// # Errors
+    /// When EKS is not configured, there are neither, the files are invalid, or the cluster cannot be reached.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn manifests(&self, set: Option<ManifestSet>) -> Result<Manifests, Failure> {
+        let eks = self.service.eks()?;
+        let configured =
+            if let EksObject::Manifests(configured) = &eks.object { Some(configured) } else { None };
+        let set = match (set, configured) {
+            (Some(set), _) => set,
+            (None, Some(configured)) => ManifestSet::read(&configured.paths)?,
+            (None, None) => {
+                return Err(Failure::bad_input(
+                    "there are no manifests: set --manifests, or eks.manifests of bp.toml",
+                ));
+            }
+        };
+        let manifests = self.manifests_of(set).await?;
+        Ok(match configured {
+            Some(configured) => {
+                manifests.allow_tags(configured.allow_tags).outside_namespace(configured.outside_namespace)
+            }
+            None => manifests,
+        })
+    }
+
+    /// These manifests, named after the service, or after the repository of the only one.
+    pub(crate) async fn manifests_of(&self, set: ManifestSet) -> Result<Manifests, Failure> {
+        let path = self.service.repository.path();
+        let of_repository = || path.rsplit('/').next().unwrap_or(path).to_owned();
+        let name = self.service.name.as_ref().map_or_else(of_repository, ToString::to_string);
+        Ok(self.namespace().await?.manifests(name, set, self.eks_workload_options()?))
     }
 
     #[cfg(feature = "helm")]
@@ -240,10 +282,18 @@ impl Delivery {
         change: impl FnOnce(bp_eks::Options) -> bp_eks::Options,
     ) -> Result<bp_eks::EksTarget, Failure> {
         let eks = self.service.eks()?;
-        let EksObject::Workload(workload) = &eks.object else {
-            return Err(Failure::bad_input(
-                "eks.release configures a Helm release, not a workload: use dual-deploy or deploy-helm",
-            ));
+        let workload = match &eks.object {
+            EksObject::Workload(workload) => workload,
+            EksObject::Release(_) => {
+                return Err(Failure::bad_input(
+                    "eks.release configures a Helm release, not a workload: use dual-deploy or deploy-helm",
+                ));
+            }
+            EksObject::Manifests(_) => {
+                return Err(Failure::bad_input(
+                    "eks.manifests configures manifests, not a workload: use dual-deploy or deploy-manifests",
+                ));
+            }
         };
         let client = self.clients.kube(&eks.cluster).await?;
         let mut options = self.eks_workload_options()?;
@@ -276,6 +326,9 @@ impl Delivery {
             EksObject::Release(_) => Ok(self.helm_release().await?.record(recorded_at).await?),
             #[cfg(not(feature = "helm"))]
             EksObject::Release(release) => Err(requires_helm(&release.name)),
+            EksObject::Manifests(_) => Err(Failure::bad_input(
+                "eks.manifests configures several objects: record --namespace records them",
+            )),
         }
     }
 
@@ -309,8 +362,7 @@ impl Delivery {
     /// The tags of `bp.toml`, and commit and version, as annotations of objects created on EKS. Characters that are not
     /// allowed in annotation names become `_`.
     pub(crate) fn annotations(&self) -> BTreeMap<String, String> {
-        let build = [("Commit", &self.build.commit), ("Version", &self.build.version)];
-        let build = build.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let build = self.build.annotations().into_iter();
         let tags = self.service.tags.iter().map(|(name, value)| (name.as_str(), value));
         build.chain(tags).filter_map(|(name, value)| Some((annotation(name)?, value.clone()))).collect()
     }
@@ -325,7 +377,17 @@ impl Delivery {
             .take_over(self.take_over)
             .on_failure(self.service.deploy.on_failure)
             .allow_owner(eks.allow_owner)
-            .allow_no_replicas(eks.allow_no_replicas);
+            .allow_no_replicas(eks.allow_no_replicas)
+            .restart_on_config(eks.restart_on_config)
+            .accept_unproven_rollback(self.accept_unproven_rollback);
+        let options = self
+            .build
+            .annotations()
+            .into_iter()
+            .filter(|_| eks.annotate)
+            .fold(options, |options, (name, value)| {
+                options.build_annotation(format!("bp-eks/{name}"), value)
+            });
         let options = eks.restarts.into_iter().fold(options, bp_eks::Options::restarts);
         let options = eks.grace.into_iter().fold(options, bp_eks::Options::grace);
         let options =

@@ -9,6 +9,7 @@ mod deploy_ecs;
 mod deploy_eks;
 #[cfg(feature = "helm")]
 mod deploy_helm;
+mod deploy_manifests;
 mod digest;
 mod dual_deploy;
 mod emit_artifact;
@@ -33,6 +34,7 @@ pub use self::{
     copy::Copy,
     deploy_ecs::DeployEcs,
     deploy_eks::DeployEks,
+    deploy_manifests::DeployManifests,
     digest::ShowDigest,
     dual_deploy::DualDeploy,
     emit_artifact::EmitArtifact,
@@ -79,6 +81,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<DeployEks>(),
         #[cfg(feature = "helm")]
         Entry::of::<DeployHelm>(),
+        Entry::of::<DeployManifests>(),
         Entry::of::<ShowDigest>(),
         Entry::of::<DualDeploy>(),
         Entry::of::<EmitArtifact>(),

@@ -10,12 +10,16 @@ use bp_artifact::{
     deploy::{Current, Receipt, Revision, Target, TargetId},
     saga::Saga,
 };
+use bp_eks::manifests::ManifestSet;
 use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::{
     Delivery, Failure, Ui,
-    cli::{EnvironmentArgs, GivenFlags, ServicesArgs, SlotArgs, TakeOverArgs, WaitArgs},
+    cli::{
+        End, EnvironmentArgs, GivenFlags, ReceiptArgs, ServicesArgs, SlotArgs, TakeOverArgs, WaitArgs,
+        conclude,
+    },
     program::Verb,
 };
 
@@ -43,8 +47,12 @@ pub struct Rollback {
     receipt: Option<PathBuf>,
     /// Roll back to the previous revisions that ECS and Kubernetes report, even if there is a receipt, which is
     /// overwritten
-    #[arg(long)]
+    #[arg(long, visible_alias = "undo")]
     no_receipt: bool,
+    /// Roll the only EKS workload of the service back to the revision with this number, as kubectl rollout history shows
+    /// it; for ECS, see deploy-ecs --revision
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["no_receipt", "all"])]
+    revision: Option<u64>,
     /// Check only: show the planned changes and run preflight checks; changes nothing
     #[arg(long)]
     check: bool,
@@ -63,6 +71,9 @@ impl Verb for Rollback {
     const NAME: &'static str = "rollback";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        if let Some(number) = self.revision {
+            return self.to_revision(&ui, number).await;
+        }
         match self.receipt()? {
             Some(path) => self.to_recorded(&ui, &path).await,
             None => self.to_previous(&ui).await,
@@ -127,7 +138,8 @@ impl Rollback {
         Ok(targets)
     }
 
-    /// A target that no service of bp.toml is: the traffic of `switch-traffic`, or the release of `deploy-helm`.
+    /// A target that no service of bp.toml is: the traffic of `switch-traffic`, the release of `deploy-helm`, or the
+    /// manifests of `deploy-manifests`.
     async fn target_of(
         &self,
         delivery: &Delivery,
@@ -135,6 +147,7 @@ impl Rollback {
     ) -> Result<Option<Arc<dyn Target>>, Failure> {
         let parts: Vec<&str> = id.as_str().split('/').collect();
         let target: Arc<dyn Target> = match parts[..] {
+            [.., "manifests", _] => Arc::new(delivery.manifests_of(ManifestSet::default()).await?),
             [.., "service", name] => Arc::new(delivery.blue_green(name, self.slots.slots(name)?).await?),
             [.., "ingress" | "httproute", _] => match &delivery.service.eks()?.traffic {
                 Some(traffic) => Arc::new(delivery.weights(traffic, None).await?),
@@ -147,6 +160,33 @@ impl Rollback {
             _ => return Ok(None),
         };
         Ok(Some(target).filter(|target| target.id() == *id))
+    }
+
+    /// Restores a revision of a workload on EKS by its number.
+    async fn to_revision(&self, ui: &Ui, number: u64) -> Result<ExitCode, Failure> {
+        self.given.refuse(&["slots", "label"], "with --revision")?;
+        let deliveries = self.environment.open_services(&self.services).await?;
+        let [delivery] = deliveries.as_slice() else {
+            return Err(Failure::bad_input("--revision requires one service: select it with --service"));
+        };
+        let delivery = delivery.clone().deadline(self.wait.timeout).take_over(self.fields.take_over);
+        let workload = delivery.eks_with(|options| options).await?;
+        let to = workload.revision(&number.to_string()).await?;
+        if self.check {
+            return show(ui, std::iter::once(plan(&workload, to))).await;
+        }
+        let path = self.receipt.clone().unwrap_or_else(|| RECEIPT.into());
+        let receipt = match to.image.resolved() {
+            Some(image) => Some(ReceiptArgs { receipt: path }.start_restore(ui, &workload, &image).await?),
+            None => {
+                ui.say(format!(
+                    "{}: no receipt is written: the revision's image has no digest",
+                    workload.id()
+                ));
+                None
+            }
+        };
+        conclude(ui, receipt, ui.follow(workload.restore(&to)).await.map(End::Ended))
     }
 
     async fn to_previous(&self, ui: &Ui) -> Result<ExitCode, Failure> {

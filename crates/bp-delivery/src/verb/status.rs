@@ -55,6 +55,7 @@ async fn read(delivery: &Delivery) -> Result<Vec<Status>, Failure> {
             EksObject::Release(_) => found.push(delivery.helm_release().await?.status().await?),
             #[cfg(not(feature = "helm"))]
             EksObject::Release(release) => return Err(crate::delivery::requires_helm(&release.name)),
+            EksObject::Manifests(_) => found.extend(delivery.manifests(None).await?.statuses().await?),
         }
     }
     Ok(found)

@@ -146,6 +146,9 @@ impl Wait {
             }
             #[cfg(not(feature = "helm"))]
             EksObject::Release(release) => Err(crate::delivery::requires_helm(&release.name)),
+            EksObject::Manifests(_) => Err(Failure::bad_input(
+                "cannot wait for manifests: rerun deploy-manifests, which follows rollouts in progress",
+            )),
         }
     }
 }

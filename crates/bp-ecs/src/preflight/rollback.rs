@@ -5,11 +5,10 @@ use std::time::Duration;
 use bp_artifact::{
     DigestRef, ImageRef,
     deploy::{
-        Cause, Revision, RollbackCheck,
-        preflight::{Finding, FindingState, SecretReference},
+        Revision, RollbackCheck,
+        preflight::{self, Finding, FindingState, SecretReference},
     },
-    error::chain,
-    resolve::{Availability, Resolve, ResolveError, Retention, Storage},
+    resolve::Resolve,
 };
 use futures_util::future::{join, join_all};
 
@@ -133,7 +132,7 @@ async fn images(definition: &TaskDefinition, registry: Option<&dyn Resolve>) -> 
             Err(error) => return unknown(format!("not checked: {error}")),
         };
         match tokio::time::timeout(LOOKUP, registry.availability(&image)).await {
-            Ok(found) => about_image(subject, found),
+            Ok(found) => preflight::about_image(subject, found),
             Err(_) => unknown(no_response()),
         }
     });
@@ -142,45 +141,6 @@ async fn images(definition: &TaskDefinition, registry: Option<&dyn Resolve>) -> 
 
 fn no_response() -> String {
     format!("no response within {} s", LOOKUP.as_secs())
-}
-
-fn about_image(subject: String, found: Result<Availability, ResolveError>) -> Finding {
-    let Availability { storage, retention, .. } = match found {
-        Ok(found) => found,
-        Err(error) if error.is_not_found() => {
-            let message = format!("{}; push or copy it there again", chain(&error));
-            return Finding::new(subject, FindingState::Missing, message).cause(Cause::ImageNotFound);
-        }
-        Err(error) => return Finding::new(subject, FindingState::Unknown, chain(&error)),
-    };
-    let lost =
-        |message: String| Finding::new(&subject, FindingState::Invalid, message).cause(Cause::ImageNotFound);
-    let rule = |rule: Option<i32>| rule.map_or_else(|| "a rule".to_owned(), |rule| format!("rule {rule}"));
-    let of_policy = "of the repository's lifecycle policy selects it";
-    let remedy = "change the rule, or tag the image so that no rule selects it";
-    match (storage, retention) {
-        (Storage::Archived, _) => {
-            lost("is archived and cannot be pulled; restore it with UpdateImageStorageClass".to_owned())
-        }
-        (Storage::Activating, _) => {
-            lost("is being restored from the archive and cannot be pulled yet; retry later".to_owned())
-        }
-        (_, Retention::Expires { rule: priority }) => {
-            lost(format!("{} {of_policy} for deletion; {remedy}", rule(priority)))
-        }
-        (_, Retention::Archives { rule: priority }) => {
-            lost(format!("{} {of_policy} for the archive; {remedy}", rule(priority)))
-        }
-        (Storage::Unknown { reason }, _) => Finding::new(subject, FindingState::Unknown, reason),
-        (_, Retention::Unknown { reason }) => {
-            let message = format!("exists; whether a lifecycle rule selects it is unknown: {reason}");
-            Finding::new(subject, FindingState::Unknown, message)
-        }
-        (_, Retention::NotChecked) => {
-            Finding::new(subject, FindingState::Present, "retention rules are not checked")
-        }
-        _ => Finding::new(subject, FindingState::Present, ""),
-    }
 }
 
 impl Lookups {

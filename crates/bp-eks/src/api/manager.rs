@@ -14,6 +14,19 @@ pub(crate) fn of_slot(slot: &Slot) -> String {
     format!("{FIELD_MANAGER}:{}", names.join("+")).chars().take(LONGEST).collect()
 }
 
+/// The beginning of the field managers of manifests; the name of a container cannot contain a colon.
+const MANIFESTS: &str = "bp-eks::manifests:";
+
+/// The field manager of the manifests `name`.
+pub(crate) fn of_manifests(name: &str) -> String {
+    format!("{MANIFESTS}{name}").chars().take(LONGEST).collect()
+}
+
+/// Whether this is the field manager of any manifests.
+pub(crate) fn is_of_manifests(manager: &str) -> bool {
+    manager.starts_with(MANIFESTS)
+}
+
 /// Whether this is a field manager of bp-eks.
 pub(crate) fn is_ours(manager: &str) -> bool {
     manager.split(':').next() == Some(FIELD_MANAGER)

@@ -97,6 +97,12 @@ pub(crate) fn is_denied(message: &str) -> bool {
     read(message).0 == Head::Denied
 }
 
+/// Whether the applied object has a field that its schema does not have, or one of another type: the API server answers
+/// this with 500.
+pub(crate) fn is_off_schema(message: &str) -> bool {
+    message.starts_with("failed to create typed patch object")
+}
+
 /// The admission webhook that could not be called.
 pub(crate) fn webhook(message: &str) -> Option<&str> {
     let (head, detail) = read(message);

@@ -43,7 +43,8 @@ pub(super) fn parse_manifest(
 
 /// The workloads in a multi-document manifest, including Jobs.
 pub(super) fn parse_workloads(manifest: &str, verb: &'static str) -> Result<Vec<Workload>, HelmError> {
-    Ok(parse_objects(manifest, verb)?.iter().filter_map(workload).collect())
+    let workloads = parse_objects(manifest, verb)?.iter().filter_map(workload).collect::<Vec<_>>();
+    Ok(workloads.into_iter().filter(|workload| !workload::of(workload.kind).is_scheduled).collect())
 }
 
 /// The objects in a multi-document manifest.
@@ -76,8 +77,12 @@ pub(super) fn containers(object: &Value) -> Vec<ManifestContainer> {
         Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
         _ => &object["spec"]["template"]["spec"],
     };
-    // The Jobs of a chart run once, and helm itself waits for hooks.
-    let workload = workload(object).filter(|workload| !workload::of(workload.kind).runs_to_completion);
+    // The Jobs of a chart run once, and helm itself waits for hooks. A CronJob has no rollout.
+    let has_rollout = |workload: &Workload| {
+        let kind = workload::of(workload.kind);
+        !kind.runs_to_completion && !kind.is_scheduled
+    };
+    let workload = workload(object).filter(has_rollout);
     let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
     let all = list("containers").into_iter().chain(list("initContainers"));
     all.map(|Container { name, image, env }| ManifestContainer {

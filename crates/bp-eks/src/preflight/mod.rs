@@ -5,6 +5,7 @@ mod permissions;
 mod platform;
 mod references;
 mod role;
+mod rollback;
 mod service_account;
 #[cfg(feature = "iam")]
 mod trust;
@@ -82,7 +83,7 @@ impl WorkloadRollout {
         };
         let slot = self.slot(&live)?;
         findings.push(self.api.platform(&live, image).await);
-        findings.extend(self.api.references(&live).await);
+        findings.extend(self.api.references(live.template()).await);
         findings.extend(self.api.service_account(&live, lookups).await);
         let mut changes = Vec::new();
         if !is_denied {
@@ -99,7 +100,7 @@ impl WorkloadRollout {
         image: &ResolvedImage,
         findings: &mut Vec<Finding>,
     ) -> Result<Vec<Change>, Error> {
-        match self.plan(live, slot, &image.reference.to_string()).await {
+        match self.plan_image(live, slot, &image.reference.to_string()).await {
             Ok(Plan { changes, conflicts }) => {
                 findings.extend(conflicts.iter().map(|conflict| self.owned(conflict)));
                 Ok(changes)

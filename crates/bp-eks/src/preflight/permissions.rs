@@ -62,6 +62,10 @@ fn needs(kind: &Kind) -> Vec<Need> {
     for (verb, is_essential) in [("get", true), ("list", true), ("watch", true)].iter().chain(kind.writes) {
         add(verb, &workload.group, &workload.plural, *is_essential);
     }
+    if kind.is_scheduled {
+        add("list", "batch", "jobs", false);
+        return needs;
+    }
     for verb in ["list", "watch"] {
         if let Some((versions, _)) = kind.versions.resource() {
             add(verb, &versions.group, &versions.plural, true);

@@ -49,7 +49,9 @@ impl EksTarget {
         if let Some(list) = List::versions(api.kind()) {
             sets = note("replicaSets", list.read(&api.scope, Some(&selector), |_| true).await);
         }
-        let pods = note("pods", List::pods().read(&api.scope, Some(&selector), |_| true).await);
+        // A CronJob selects none.
+        let selects = !api.kind().is_scheduled;
+        let pods = note("pods", List::pods().read(&api.scope, Some(&selector), |_| selects).await);
         let objects = sets.iter().chain(&pods).flatten();
         uids.extend(objects.map(|object| object["metadata"]["uid"].clone()));
         let is_about = |event: &Value| uids.contains(&event["involvedObject"]["uid"]);

@@ -1,6 +1,6 @@
 //! Kubernetes API calls for one workload, with typed errors.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bp_artifact::config::Workload;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -39,6 +39,16 @@ pub(crate) struct ApplyOptions {
     pub(crate) force: bool,
     /// Sends a dry run, which changes nothing.
     pub(crate) dry_run: bool,
+}
+
+/// What a server-side apply sets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Content {
+    pub(crate) image: String,
+    /// Annotations of the workload.
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// Annotations of the pod template: another value replaces the pods.
+    pub(crate) template: BTreeMap<String, String>,
 }
 
 impl WorkloadApi {
@@ -106,6 +116,9 @@ impl WorkloadApi {
 
     /// The pods that the workload's selector matches.
     pub(crate) async fn list_pods(&self, live: &Live) -> Result<Vec<Arc<Pod>>, Error> {
+        if self.kind().is_scheduled {
+            return Ok(Vec::new());
+        }
         let params = ListParams::default().labels(&live.selector());
         let list = self.pods().list(&params).await.map_err(|e| self.all("pod").error("list pods", e))?;
         Ok(list.items.into_iter().map(Arc::new).collect())
@@ -144,40 +157,56 @@ impl WorkloadApi {
         self.pods().logs(&pod.name_any(), &params).await.ok().filter(|text| !text.trim().is_empty())
     }
 
-    /// Applies only one container's image and variables. The uid prevents that a workload deleted in the meantime is
+    /// Applies only one container's image and variables, and annotations. The uid prevents that a workload deleted in the meantime is
     /// created again with these fields only.
     pub(crate) async fn apply(
         &self,
         live: &Live,
         slot: &Slot,
-        image: &str,
+        content: &Content,
         environment: &[(String, String)],
         apply_options: ApplyOptions,
     ) -> Result<Live, Error> {
         let mut params = PatchParams::apply(&manager::of_slot(slot));
         (params.force, params.dry_run) = (apply_options.force, apply_options.dry_run);
         let resource = (self.kind().resource)();
-        let body = json!({
+        let mut template = json!({ "spec": template::patch(slot, &content.image, environment) });
+        if !content.template.is_empty() {
+            template["metadata"] = json!({ "annotations": content.template });
+        }
+        let path = self.kind().template.iter().rev();
+        let mut body = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
             "metadata": { "name": self.workload.name, "namespace": self.scope.namespace, "uid": live.uid() },
-            "spec": { "template": { "spec": template::patch(slot, image, environment) } },
+            "spec": path.fold(template, |inner, field| json!({ *field: inner })),
         });
+        if !content.metadata.is_empty() {
+            body["metadata"]["annotations"] = json!(content.metadata);
+        }
         let operation = self.calls().patch;
         let applied = self.workloads().patch(&self.workload.name, &params, &Patch::Apply(&body)).await;
         self.read(operation, Arc::new(applied.map_err(|e| self.object().error(operation, e))?))
     }
 
-    /// Replaces the whole pod template, as `kubectl rollout undo` does; fails if the workload has changed since it was
-    /// read.
+    /// Replaces the whole pod template, as `kubectl rollout undo` does, and sets these annotations; those without a value
+    /// are removed. Fails if the workload has changed since it was read.
     pub(crate) async fn replace_template(
         &self,
         live: &Live,
         slot: &Slot,
         template: Value,
+        annotations: BTreeMap<String, Option<String>>,
     ) -> Result<Live, Error> {
         let mut object = DynamicObject::clone(&live.object);
         object.data["spec"]["template"] = template;
+        for (name, value) in annotations {
+            match (value, &mut object.metadata.annotations) {
+                (Some(value), all) => drop(all.get_or_insert_default().insert(name, value)),
+                (None, Some(all)) => drop(all.remove(&name)),
+                (None, None) => {}
+            }
+        }
         object.metadata.managed_fields = None;
         let params = PostParams { field_manager: Some(manager::of_slot(slot)), ..PostParams::default() };
         let operation = self.calls().update;

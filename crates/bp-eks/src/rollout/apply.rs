@@ -5,7 +5,13 @@ use std::collections::HashSet;
 use bp_artifact::deploy::{Revision, run::Run};
 use tokio::time::Instant;
 
-use super::{WorkloadRollout, api::ApplyOptions, deploy::Change, judge::Tracked, survey::Start};
+use super::{
+    WorkloadRollout,
+    api::{ApplyOptions, Content},
+    deploy::Change,
+    judge::Tracked,
+    survey::Start,
+};
 use crate::{
     api::{
         manager::is_ours,
@@ -52,12 +58,27 @@ impl WorkloadRollout {
         }
     }
 
-    /// Applies the image. Forces conflicts with other field managers of bp-eks (an undo writes the whole template), and
+    /// What a deployment of `image` sets: the annotations of its build, and those that the pod template keeps.
+    pub(super) fn content(&self, live: &Live, image: &str) -> Content {
+        Content {
+            image: image.to_owned(),
+            metadata: self.options.build.clone(),
+            template: Self::kept_annotations(live),
+        }
+    }
+
+    /// Applies the image and the annotations. Forces conflicts with other field managers of bp-eks (an undo writes the whole template), and
     /// with any field manager if `take_over` is set.
-    pub(super) async fn apply(&self, live: &Live, slot: &Slot, image: &str) -> Result<Live, Error> {
+    pub(super) async fn apply(&self, live: &Live, slot: &Slot, content: &Content) -> Result<Live, Error> {
         let environment = &self.options.environment;
         let apply = |force| {
-            self.api.apply(live, slot, image, environment, ApplyOptions { force, ..ApplyOptions::default() })
+            self.api.apply(
+                live,
+                slot,
+                content,
+                environment,
+                ApplyOptions { force, ..ApplyOptions::default() },
+            )
         };
         match apply(false).await {
             Err(Error::Conflict { conflicts, .. })
@@ -77,7 +98,7 @@ impl WorkloadRollout {
     /// The rollout that started with `applied`.
     pub(super) fn made(&self, start: &Start<'_>, applied: &Live, revision: Revision) -> Change {
         let tracked = self.tracked(&start.live, applied, &start.slot);
-        Change { revision, tracked, adopted: false, unblocks: true }
+        Change { revision, tracked, adopted: false, unblocks: true, back_to: None }
     }
 
     /// The tracked rollout that started with `applied`; `before` is the workload before it.

@@ -28,10 +28,15 @@ pub(super) struct Change {
     pub(super) adopted: bool,
     /// Whether failing pods that block their own replacement are deleted.
     pub(super) unblocks: bool,
+    /// The earlier revision that is restored, if any.
+    pub(super) back_to: Option<Revision>,
 }
 
 impl WorkloadRollout {
     pub(crate) async fn deploy(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Outcome, Error> {
+        if self.api.kind().is_scheduled {
+            return self.deploy_schedule(image, reporter).await;
+        }
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = match self.start(reporter, deadline).await {
             Err(Error::NotFound { .. }) if self.api.kind().runs_to_completion => {
@@ -44,7 +49,9 @@ impl WorkloadRollout {
             return self.run_job(image, reporter, deadline).await;
         }
         let in_place = start.in_place();
-        let same = start.live.has(&start.slot, in_place.image.as_str(), &self.options.environment)
+        let restarting = self.restarting(&start.live).await?;
+        let same = restarting.is_empty()
+            && start.live.has(&start.slot, in_place.image.as_str(), &self.options.environment)
             && (in_place.image.is(&image.reference)
                 || self.is_rewritten(&start.live, &start.slot, &in_place, image).await);
         let intent = Intent::deploy(image)
@@ -63,9 +70,10 @@ impl WorkloadRollout {
             return Ok(run.ended(Ended::Superseded, "the workload has a different image"));
         } else {
             self.checkpoint(&run)?;
-            let wanted = image.reference.to_string();
-            self.report_changes(&mut start, &wanted).await;
-            let apply = || self.apply(&start.live, &start.slot, &wanted);
+            let mut content = self.content(&start.live, &image.reference.to_string());
+            content.template.extend(restarting);
+            self.report_changes(&mut start, &content).await;
+            let apply = || self.apply(&start.live, &start.slot, &content);
             let applied = self.make(&run, deadline, apply).await?;
             let revision = Revision::new(start.next_number(), &image.reference);
             match applied {
@@ -103,7 +111,7 @@ impl WorkloadRollout {
         if in_place.image.pinned().is_none_or(|pinned| pinned.digest() != image.digest()) {
             return false;
         }
-        let plan = self.plan(live, slot, &image.reference.to_string()).await;
+        let plan = self.plan(live, slot, &self.content(live, &image.reference.to_string())).await;
         plan.is_ok_and(|plan| plan.changes.is_empty() && plan.conflicts.is_empty())
     }
 
@@ -122,10 +130,10 @@ impl WorkloadRollout {
         deadline: Instant,
     ) -> Result<Concluded, Error> {
         start.follower.set_grace(self.options.grace);
-        let Change { revision, tracked, adopted, unblocks } = change;
+        let Change { revision, tracked, adopted, unblocks, back_to } = change;
         run.applied(revision, format!("generation {}", tracked.generation), adopted);
         if unblocks {
-            self.unblock(start).await;
+            self.unblock(start, back_to.as_ref()).await;
         }
         let end = start.follower.follow(&tracked, deadline, self.options.live_logs).await?;
         let mut concluded = self.conclude(run, end, start).await?;

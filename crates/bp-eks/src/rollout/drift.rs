@@ -5,7 +5,7 @@ use bp_artifact::{
     deploy::{Change, Drift},
 };
 
-use super::{WorkloadRollout, proof};
+use super::{WorkloadRollout, proof, schedule};
 use crate::{
     error::Error,
     workload::{Live, RolloutStatus},
@@ -18,7 +18,11 @@ impl WorkloadRollout {
             .pods
             .iter()
             .filter(|pod| live.partition() > 0 || !live.runs_to_completion() && is_owned(pod));
-        let proof = proof::of_slot(everything.map(AsRef::as_ref), &slot, Some(image));
+        let proof = if live.kind.is_scheduled {
+            schedule::proof(&live, &slot)
+        } else {
+            proof::of_slot(everything.map(AsRef::as_ref), &slot, Some(image))
+        };
         let mut drift = Drift::of_proof(self.id.clone(), image, proof);
         let wanted = image.reference.to_string();
         for slot in slot.all() {
@@ -27,7 +31,8 @@ impl WorkloadRollout {
             let same =
                 there.parse::<bp_artifact::DigestRef>().is_ok_and(|there| there.digest() == image.digest());
             if !same {
-                let path = format!("spec.template.spec.{}[{}].image", slot.list, slot.name);
+                let template = live.kind.template.join(".");
+                let path = format!("spec.{template}.spec.{}[{}].image", slot.list, slot.name);
                 drift.definition.push(Change::new(path, Some(wanted.clone()), Some(there.to_owned())));
             }
         }

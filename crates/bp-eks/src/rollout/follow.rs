@@ -9,6 +9,7 @@ use super::{
     api::WorkloadApi,
     judge::{Judgement, Snapshot, Tracked},
     logs::Tails,
+    standstill::{Mark, Standstill},
     watches::Watches,
 };
 use crate::{
@@ -53,8 +54,31 @@ pub(super) struct Follower<'f> {
     tails: Tails,
 }
 
-/// How long to wait for the last log lines of a Job that has ended.
+/// How long to wait for the last log lines of a Job that has ended, and of a container that failed.
 const LAST_LINES: Duration = Duration::from_secs(1);
+const FAILED_LINES: Duration = Duration::from_millis(500);
+
+/// Records the judgement; returns since when new pods are refused or cannot start.
+fn observe(
+    standstill: &mut Standstill,
+    judgement: &Judgement,
+    snapshot: &Snapshot,
+    grace: Option<Duration>,
+) -> Instant {
+    let (progress, cause) = match judgement {
+        Judgement::Waiting(Some(progress)) => (progress, None),
+        Judgement::Blocked(progress, symptom) => (progress, Some((symptom.cause, symptom.recovery))),
+        Judgement::Waiting(None)
+        | Judgement::Complete
+        | Judgement::Failing(_)
+        | Judgement::Superseded(_)
+        | Judgement::Paused
+        | Judgement::Gone => return Instant::now(),
+    };
+    let old = snapshot.pods.len().saturating_sub(snapshot.pods_of_template().count());
+    let mark = Mark { ready: progress.running, created: snapshot.new_pods().len(), old };
+    standstill.observe(Instant::now(), cause, mark, grace.unwrap_or(Duration::MAX))
+}
 
 impl<'f> Follower<'f> {
     /// Starts to follow, and waits until every watch has listed its objects.
@@ -111,11 +135,15 @@ impl<'f> Follower<'f> {
         let end = self.watch_until_end(tracked, deadline, logs).await;
         let mut wait = Duration::ZERO;
         if let (Some(bounds), Ok(snapshot)) = (logs, self.snapshot())
-            && snapshot.runs_to_completion()
+            && (snapshot.runs_to_completion() || matches!(end, Ok(End::Failed(_))))
         {
-            // A Job may have started and ended since the last update.
-            self.tails.update(self.api, self.reporter, bounds, &snapshot);
-            wait = LAST_LINES;
+            // A Job, or the last start of a failing container, may have started and ended since the last update.
+            let begun = self.tails.update(self.api, self.reporter, bounds, &snapshot);
+            wait = match begun {
+                _ if snapshot.runs_to_completion() => LAST_LINES,
+                0 => Duration::ZERO,
+                1.. => FAILED_LINES,
+            };
         }
         self.tails.end(wait).await;
         match end {
@@ -133,12 +161,11 @@ impl<'f> Follower<'f> {
     ) -> Result<End, Error> {
         self.last = None;
         let mut tracked = tracked.clone();
-        // The state while new pods are refused, and since when it is unchanged.
-        let mut standstill = None;
+        let mut standstill = Standstill::default();
         loop {
             let snapshot = self.snapshot()?;
             let judgement = snapshot.judge(&tracked);
-            let before = standstill.take();
+            let since = observe(&mut standstill, &judgement, &snapshot, tracked.grace);
             let mut wake = deadline;
             // Until the watch shows the applied change, new objects belong to an earlier rollout.
             if !matches!(judgement, Judgement::Waiting(None)) {
@@ -149,19 +176,10 @@ impl<'f> Follower<'f> {
                 Judgement::Waiting(Some(progress)) => {
                     self.report_progress(progress);
                     if let Some(bounds) = logs {
-                        self.tails.update(self.api, self.reporter, bounds, &snapshot);
+                        let _ = self.tails.update(self.api, self.reporter, bounds, &snapshot);
                     }
                 }
                 Judgement::Blocked(progress, symptom) => {
-                    let now = (
-                        snapshot.live.as_ref().map(|live| live.counts()),
-                        progress.clone(),
-                        symptom.recovery,
-                    );
-                    let since = match before {
-                        Some((before, since)) if before == now => since,
-                        _ => Instant::now(),
-                    };
                     let end =
                         symptom.may_last(tracked.grace).map(|time| bp_artifact::time::after(since, time));
                     // The state may be stale while a watch fails.
@@ -170,7 +188,6 @@ impl<'f> Follower<'f> {
                         return Ok(End::Failed(symptom));
                     }
                     wake = end.map_or(deadline, |end| end.min(deadline));
-                    standstill = Some((now, since));
                     self.report_retry(&progress.stage, &symptom);
                     self.report_progress(progress);
                 }

@@ -38,17 +38,18 @@ pub(super) struct Tails {
 }
 
 impl Tails {
-    /// Starts to follow containers that have started since.
+    /// Starts to follow containers that have started since; returns their number.
     pub(super) fn update(
         &mut self,
         cluster: &WorkloadApi,
         reporter: &Reporter,
         bounds: LiveLogs,
         snapshot: &Snapshot,
-    ) {
+    ) -> usize {
         if self.refused {
-            return;
+            return 0;
         }
+        let mut count = 0;
         let pods = snapshot.new_pods();
         self.pods.retain(|uid, _| pods.iter().any(|pod| pod.metadata.uid.text() == uid));
         for pod in pods {
@@ -68,9 +69,11 @@ impl Tails {
                     };
                     let tail = tail(cluster.clone(), pod.name_any(), container, sink);
                     self.tasks.spawn(tail.in_current_span());
+                    count += 1;
                 }
             }
         }
+        count
     }
 
     /// Completes when logs cannot be followed; never if they can.

@@ -20,9 +20,12 @@ pub(crate) mod proof;
 mod quota;
 #[cfg(test)]
 mod recorded;
+mod restart;
 mod restore;
+mod schedule;
+mod standstill;
 mod status;
-mod survey;
+pub(crate) mod survey;
 mod threshold;
 mod undo;
 mod watch;

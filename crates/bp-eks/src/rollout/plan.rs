@@ -3,7 +3,11 @@
 use bp_artifact::deploy::Change;
 use serde_json::json;
 
-use super::{WorkloadRollout, api::ApplyOptions, survey::Start};
+use super::{
+    WorkloadRollout,
+    api::{ApplyOptions, Content},
+    survey::Start,
+};
 use crate::{
     error::{Conflict, Error},
     workload::{Live, template::Slot},
@@ -18,16 +22,25 @@ pub(crate) struct Plan {
 }
 
 impl WorkloadRollout {
-    pub(crate) async fn plan(&self, live: &Live, slot: &Slot, image: &str) -> Result<Plan, Error> {
+    /// The plan of a deployment of `image`, including a restart.
+    pub(crate) async fn plan_image(&self, live: &Live, slot: &Slot, image: &str) -> Result<Plan, Error> {
+        let mut content = self.content(live, image);
+        if !live.runs_to_completion() && !live.kind.is_scheduled {
+            content.template.extend(self.restarting(live).await?);
+        }
+        self.plan(live, slot, &content).await
+    }
+
+    pub(crate) async fn plan(&self, live: &Live, slot: &Slot, content: &Content) -> Result<Plan, Error> {
         if live.runs_to_completion() {
             let from = json!({ "image": live.image(&slot.name) });
-            let changes = Change::between(&from, &json!({ "image": image }));
+            let changes = Change::between(&from, &json!({ "image": content.image }));
             return Ok(Plan { changes, conflicts: Vec::new() });
         }
         self.check(live)?;
         let ask = |force| {
             let apply_options = ApplyOptions { force, dry_run: true };
-            self.api.apply(live, slot, image, &self.options.environment, apply_options)
+            self.api.apply(live, slot, content, &self.options.environment, apply_options)
         };
         let (answer, conflicts) = match ask(false).await {
             Err(Error::Conflict { conflicts, .. }) => (ask(true).await?, conflicts),
@@ -39,8 +52,8 @@ impl WorkloadRollout {
 
     /// Reports what the apply will change. A failed dry run (a webhook may not support it) is ignored: if the change
     /// itself is refused, the apply reports that.
-    pub(super) async fn report_changes(&self, start: &mut Start<'_>, image: &str) {
-        if let Ok(plan) = self.plan(&start.live, &start.slot, image).await {
+    pub(super) async fn report_changes(&self, start: &mut Start<'_>, content: &Content) {
+        if let Ok(plan) = self.plan(&start.live, &start.slot, content).await {
             plan.changes.iter().for_each(|change| start.follower.notice(change.to_string()));
         }
     }

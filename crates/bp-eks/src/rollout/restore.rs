@@ -8,11 +8,14 @@ use bp_artifact::{
     },
 };
 
-use super::{WorkloadRollout, conclude::Concluded};
+use super::{WorkloadRollout, conclude::Concluded, deploy::Change};
 use crate::error::Error;
 
 impl WorkloadRollout {
     pub(crate) async fn restore(&self, revision: &Revision, reporter: &Reporter) -> Result<Outcome, Error> {
+        if self.api.kind().is_scheduled {
+            return self.restore_schedule(revision, reporter).await;
+        }
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(reporter, deadline).await?;
         if start.live.runs_to_completion() {
@@ -31,7 +34,10 @@ impl WorkloadRollout {
         } else {
             let restore_revision = || self.restore_revision(&start.versions, &start.slot, revision);
             match self.make(&run, deadline, restore_revision).await? {
-                Ok(applied) => self.made(&start, &applied, revision.clone()),
+                Ok(applied) => {
+                    let back_to = Some(revision.clone());
+                    Change { back_to, ..self.made(&start, &applied, revision.clone()) }
+                }
                 Err(unanswered) => return Ok(run.ended(Ended::Unobserved, unanswered)),
             }
         };

@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::{WorkloadRollout, diagnose, evidence, judge::Snapshot, proof, survey::revision_in_place};
+use super::{
+    WorkloadRollout, diagnose, evidence, judge::Snapshot, proof, schedule, survey::revision_in_place,
+};
 use crate::{
     api::{pod, symptom::Recovery},
     error::Error,
@@ -34,6 +36,14 @@ impl WorkloadRollout {
                 let error = bp_artifact::error::chain(&error);
                 status.notes.push(format!("the events could not be read: {error}"));
             }
+        }
+        if live.kind.is_scheduled {
+            status.state = self.schedule_state(&live, &slot).await;
+            status.revision = Some(schedule::revision(&live, &slot));
+            status.containers = containers(live.template());
+            status.events = events(&snapshot, &live);
+            status.shorten(EVENTS, FAILURES, STARTING);
+            return Ok(status);
         }
         let revision = revision_in_place(&live, &snapshot.versions, &slot);
         let mut progress =

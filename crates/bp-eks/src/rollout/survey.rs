@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use bp_artifact::deploy::{Current, FailureReport, Proof, Reporter, Revision, run::Run};
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{WorkloadRollout, evidence, follow::Follower, judge::Snapshot, proof, watches::Watches};
+use super::{
+    WorkloadRollout, evidence, follow::Follower, judge::Snapshot, proof, schedule, watches::Watches,
+};
 use crate::{
     api::retry::{RetryLimit, with_retries},
     error::Error,
@@ -40,6 +43,16 @@ impl Start<'_> {
         let numbers = version::owned(&self.live, &self.versions).map(Version::number);
         (numbers.max().unwrap_or_default() + 1).to_string()
     }
+}
+
+/// A workload and what its controller has kept of an earlier revision.
+pub(crate) struct Kept {
+    pub(crate) live: Live,
+    pub(crate) slot: Slot,
+    /// Whether there is a revision to return to.
+    pub(crate) has_previous: bool,
+    /// The pod template of the earlier revision, if it was kept.
+    pub(crate) template: Option<Value>,
 }
 
 pub(super) fn revision_in_place(live: &Live, versions: &[Version], slot: &Slot) -> Revision {
@@ -83,7 +96,7 @@ impl WorkloadRollout {
     }
 
     /// Fails when a change would not roll out.
-    pub(super) fn check(&self, live: &Live) -> Result<(), Error> {
+    pub(crate) fn check(&self, live: &Live) -> Result<(), Error> {
         let workload = || self.api.workload.clone();
         match () {
             () if live.is_paused() => Err(Error::Paused { workload: workload() }),
@@ -107,6 +120,9 @@ impl WorkloadRollout {
 
     pub(crate) async fn current(&self) -> Result<Current, Error> {
         let (snapshot, live, slot) = self.read().await?;
+        if live.kind.is_scheduled {
+            return Ok(Current::new(schedule::revision(&live, &slot), None));
+        }
         let in_place = revision_in_place(&live, &snapshot.versions, &slot);
         let rolling_out = (!live.is_settled()).then(|| in_place.clone());
         let stable = stable(&live, &snapshot.versions, &snapshot.pods, &slot).unwrap_or(in_place);
@@ -119,14 +135,55 @@ impl WorkloadRollout {
         if live.runs_to_completion() {
             return Err(Error::NotUndoable { workload: self.api.workload.clone() });
         }
+        if live.kind.is_scheduled {
+            let none = Error::NoPrevious { workload: self.api.workload.clone() };
+            return schedule::previous(&live, &slot).ok_or(none);
+        }
         let find = if live.is_settled() { version::earlier } else { version::stable };
         let version = find(&live, &snapshot.versions, &snapshot.pods);
         let none = || Error::NoPrevious { workload: self.api.workload.clone() };
         version.map(|version| revision_of(version, &slot)).ok_or_else(none)
     }
 
+    /// The revision with this number. A Deployment renumbers a revision that it runs again, and keeps the earlier numbers.
+    pub(crate) async fn revision(&self, number: &str) -> Result<Revision, Error> {
+        let (snapshot, live, slot) = self.read().await?;
+        let workload = || self.api.workload.clone();
+        if live.runs_to_completion() {
+            return Err(Error::NotUndoable { workload: workload() });
+        }
+        if live.kind.is_scheduled {
+            let kept = [Some(schedule::revision(&live, &slot)), schedule::previous(&live, &slot)];
+            let found = kept.into_iter().flatten().find(|revision| revision.id == number);
+            let none =
+                || Error::NoRevision { workload: workload(), revision: number.to_owned(), known: Vec::new() };
+            return found.ok_or_else(none);
+        }
+        let known = || version::owned(&live, &snapshot.versions);
+        let found = known().find(|version| version.number().to_string() == number);
+        let found = found.or_else(|| known().find(|version| version.had_number(number)));
+        found.map(|version| revision_of(version, &slot)).ok_or_else(|| {
+            let mut numbers: Vec<u64> = known().map(Version::number).filter(|number| *number > 0).collect();
+            numbers.sort_unstable();
+            Error::NoRevision { workload: workload(), revision: number.to_owned(), known: numbers }
+        })
+    }
+
+    /// Reads the workload, and what its controller has kept of `revision`.
+    pub(crate) async fn kept(&self, revision: &Revision) -> Result<Kept, Error> {
+        let (snapshot, live, slot) = self.read().await?;
+        let stable = version::stable(&live, &snapshot.versions, &snapshot.pods);
+        let image = revision.image.as_str();
+        let kept = version::of_image(&live, &snapshot.versions, &slot.name, image, &revision.id);
+        let template = kept.map(|version| version.template.clone());
+        Ok(Kept { has_previous: live.is_settled() || stable.is_some(), live, slot, template })
+    }
+
     pub(crate) async fn prove(&self) -> Result<Proof, Error> {
         let (snapshot, live, slot) = self.read().await?;
+        if live.kind.is_scheduled {
+            return Ok(schedule::proof(&live, &slot));
+        }
         // With a partition some pods keep their revision; they are observed too.
         let pods = if live.partition() > 0 { snapshot.pods.iter().collect() } else { snapshot.new_pods() };
         Ok(proof::of_slot(pods.into_iter().map(AsRef::as_ref), &slot, None))

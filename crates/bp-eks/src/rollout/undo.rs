@@ -1,5 +1,7 @@
 //! Roll back a failed rollout: restore the image, or the whole template when more has changed.
 
+use std::collections::BTreeMap;
+
 use bp_artifact::{
     Outcome,
     deploy::{
@@ -8,6 +10,7 @@ use bp_artifact::{
     },
     error::{Classified, chain},
 };
+use kube::ResourceExt;
 use serde_json::Value;
 
 use super::{
@@ -30,6 +33,8 @@ use crate::{
     },
 };
 
+/// The annotations that describe the build of the image that runs.
+const BUILD: [&str; 2] = ["bp-eks/Commit", "bp-eks/Version"];
 /// The advice after a rollback that was not observed to complete.
 const ROLL_BACK: &str = "rerun the rollback to resume";
 
@@ -76,7 +81,7 @@ impl WorkloadRollout {
         let versions = snapshot.events.iter().filter_map(|event| event.metadata.resource_version.clone());
         let tracked =
             Tracked { grace: None, known: versions.collect(), ..self.tracked(before, &applied, &start.slot) };
-        self.unblock(start).await;
+        self.unblock(start, Some(&previous)).await;
         let (ended, detail) = match start.follower.follow(&tracked, deadline, None).await? {
             End::Complete => {
                 let snapshot = start.follower.snapshot()?;
@@ -140,24 +145,51 @@ impl WorkloadRollout {
         revision: &Revision,
     ) -> Result<Live, Error> {
         let live = self.api.workload().await?;
+        let build = self.build_of(&live, versions, slot, revision);
         match self.wanted(&live, versions, slot, revision) {
             // Conflicts when the workload has changed since, most often by the controller's status update.
-            Some(template) => self.api.replace_template(&live, slot, template).await,
-            None => self.apply(&live, slot, revision.image.as_str()).await,
+            Some(template) => self.api.replace_template(&live, slot, template, build).await,
+            None => {
+                let mut content = self.content(&live, revision.image.as_str());
+                content.metadata =
+                    build.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+                self.apply(&live, slot, &content).await
+            }
         }
+    }
+
+    /// The annotations about the build of a revision, which the controllers have copied from the workload. Those of the
+    /// revision that is replaced would be wrong.
+    fn build_of(
+        &self,
+        live: &Live,
+        versions: &[Version],
+        slot: &Slot,
+        revision: &Revision,
+    ) -> BTreeMap<String, Option<String>> {
+        let kept = version::of_image(live, versions, &slot.name, revision.image.as_str(), &revision.id);
+        let names = BUILD.into_iter().chain(self.options.build.keys().map(String::as_str));
+        let value = |name: &str| kept?.object.annotations().get(name).cloned();
+        names.map(|name| (name.to_owned(), value(name))).collect()
     }
 
     /// Deletes failing pods of an ordered StatefulSet, as the Kubernetes documentation recommends: it would wait for
     /// such a pod to become ready before it replaces it. The pods are those of the replaced revision: it does not matter
-    /// whether they could recover.
-    pub(super) async fn unblock(&self, start: &mut Start<'_>) {
+    /// whether they could recover. If an earlier revision is restored, every pod of another one that is not ready is
+    /// deleted: it may fail only later.
+    pub(super) async fn unblock(&self, start: &mut Start<'_>, back_to: Option<&Revision>) {
         let Ok(snapshot) = start.follower.snapshot() else { return };
         if !start.live.is_ordered() {
             return;
         }
+        let kept = back_to.and_then(|revision| {
+            let (name, image) = (&start.slot.name, revision.image.as_str());
+            version::of_image(&start.live, &snapshot.versions, name, image, &revision.id)
+        });
         for pod in &snapshot.pods {
             let stuck =
                 diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_failure());
+            let stuck = stuck || kept.is_some_and(|version| !version.made(pod));
             if !stuck || pod::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }

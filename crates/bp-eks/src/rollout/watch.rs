@@ -15,6 +15,9 @@ impl WorkloadRollout {
     /// Follows the rollout in progress; if there is none, verifies the running digests. A failed rollout is rolled back
     /// if `on_failure` and the options request it.
     pub(crate) async fn watch(&self, on_failure: OnFailure, reporter: &Reporter) -> Result<Outcome, Error> {
+        if self.api.kind().is_scheduled {
+            return self.watch_schedule(reporter).await;
+        }
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(reporter, deadline).await?;
         let revision = start.in_place();

@@ -10,8 +10,10 @@ pub(super) static KIND: Kind = Kind {
     resource: || ApiResource::erase::<DaemonSet>(&()),
     calls: calls!("daemonsets"),
     versions: Versions::ControllerRevisions,
+    template: &["template"],
     writes: &[("patch", true), ("update", false)],
     runs_to_completion: false,
+    is_scheduled: false,
     deletes_pods: false,
     read: |json| Ok(Box::new(serde_json::from_value::<DaemonSet>(json)?)),
 };

@@ -13,10 +13,13 @@ pub(super) static KIND: Kind = Kind {
     calls: calls!("deployments"),
     versions: Versions::ReplicaSets {
         number: "deployment.kubernetes.io/revision",
+        history: "deployment.kubernetes.io/revision-history",
         hash: "pod-template-hash",
     },
+    template: &["template"],
     writes: &[("patch", true), ("update", false)],
     runs_to_completion: false,
+    is_scheduled: false,
     deletes_pods: false,
     read: |json| Ok(Box::new(serde_json::from_value::<Deployment>(json)?)),
 };

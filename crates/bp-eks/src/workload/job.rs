@@ -15,8 +15,10 @@ pub(super) static KIND: Kind = Kind {
     resource: || ApiResource::erase::<Job>(&()),
     calls: calls!("jobs"),
     versions: Versions::None,
+    template: &["template"],
     writes: &[("create", true)],
     runs_to_completion: true,
+    is_scheduled: false,
     deletes_pods: false,
     read: |json| Ok(Box::new(serde_json::from_value::<Job>(json)?)),
 };

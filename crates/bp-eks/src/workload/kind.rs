@@ -14,11 +14,15 @@ pub(crate) struct Kind {
     pub(crate) calls: Calls,
     /// Where its controller stores revisions of the pod template.
     pub(crate) versions: Versions,
+    /// Where the pod template is, below the specification.
+    pub(crate) template: &'static [&'static str],
     /// The verbs of changes, and whether a rollout requires them.
     pub(crate) writes: &'static [(&'static str, bool)],
     /// Whether it runs to completion, as a Job: its template is immutable, each image is a separate object, and it
     /// cannot be rolled back.
     pub(crate) runs_to_completion: bool,
+    /// Whether it only creates Jobs at the times of its schedule: there is no rollout to follow, and it selects no pods.
+    pub(crate) is_scheduled: bool,
     /// Whether failing pods may have to be deleted to be replaced.
     pub(crate) deletes_pods: bool,
     /// Parses an object of this kind.
@@ -64,6 +68,8 @@ pub(crate) enum Versions {
     ReplicaSets {
         /// The annotation with the revision number, also on the workload.
         number: &'static str,
+        /// The annotation with the earlier numbers of a revision that runs again, separated by commas.
+        history: &'static str,
         /// The label that the controller adds to its copies of the template.
         hash: &'static str,
     },

@@ -72,7 +72,7 @@ impl Live {
     }
 
     pub(crate) fn template(&self) -> &Value {
-        &self.spec()["template"]
+        self.kind.template.iter().fold(self.spec(), |value, field| &value[*field])
     }
 
     /// The image of a container in the template.
@@ -82,8 +82,12 @@ impl Live {
 
     /// Whether the template has this image and these variables.
     pub(crate) fn has(&self, slot: &Slot, image: &str, environment: &[(String, String)]) -> bool {
-        slot.all().all(|slot| self.image(&slot.name) == image)
-            && template::has_environment(self.template(), slot, environment)
+        slot.all().all(|slot| self.image(&slot.name) == image) && self.has_environment(slot, environment)
+    }
+
+    /// Whether the template has these variables.
+    pub(crate) fn has_environment(&self, slot: &Slot, environment: &[(String, String)]) -> bool {
+        template::has_environment(self.template(), slot, environment)
     }
 
     /// The selector as a label selector query.

@@ -1,10 +1,12 @@
-//! Rollout status of Deployments, StatefulSets, DaemonSets and Jobs, by the rules of `kubectl rollout status`.
+//! Rollout status of Deployments, StatefulSets, DaemonSets, Jobs and CronJobs, by the rules of `kubectl rollout status`.
 
+pub(crate) mod cron_job;
 mod daemon_set;
 mod deployment;
 pub(crate) mod job;
 mod kind;
 mod live;
+pub(crate) mod references;
 mod stateful_set;
 pub(crate) mod template;
 pub(crate) mod version;
@@ -22,5 +24,6 @@ pub(crate) fn of(kind: WorkloadKind) -> &'static Kind {
         WorkloadKind::StatefulSet => &stateful_set::KIND,
         WorkloadKind::DaemonSet => &daemon_set::KIND,
         WorkloadKind::Job => &job::KIND,
+        WorkloadKind::CronJob => &cron_job::KIND,
     }
 }

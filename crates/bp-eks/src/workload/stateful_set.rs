@@ -11,8 +11,10 @@ pub(super) static KIND: Kind = Kind {
     resource: || ApiResource::erase::<StatefulSet>(&()),
     calls: calls!("statefulsets"),
     versions: Versions::ControllerRevisions,
+    template: &["template"],
     writes: &[("patch", true), ("update", false)],
     runs_to_completion: false,
+    is_scheduled: false,
     deletes_pods: true,
     read: |json| Ok(Box::new(serde_json::from_value::<StatefulSet>(json)?)),
 };

@@ -64,6 +64,18 @@ pub(crate) fn image<'t>(template: &'t Value, name: &str) -> Option<&'t str> {
     container(template, name)?["image"].as_str()
 }
 
+/// The name of the first container.
+pub(crate) fn first_container(template: &Value) -> Option<String> {
+    names(template, "containers").into_iter().next()
+}
+
+/// The containers with this image, init containers included.
+pub(crate) fn with_image(template: &Value, image: &str) -> Vec<String> {
+    let all = LISTS.into_iter().flat_map(|list| containers(template, list));
+    let with = all.filter(|container| container["image"] == image);
+    with.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect()
+}
+
 /// The image of a container of a pod, init containers included.
 pub(crate) fn pod_image<'s>(spec: &'s PodSpec, name: &str) -> Option<&'s str> {
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());

@@ -77,6 +77,13 @@ impl Version {
         self.kind.versions.number(&self.object)
     }
 
+    /// Whether it had this number before, as a revision that was restored.
+    pub(crate) fn had_number(&self, number: &str) -> bool {
+        let Versions::ReplicaSets { history, .. } = self.kind.versions else { return false };
+        let earlier = self.object.annotations().get(history).map(String::as_str).unwrap_or_default();
+        earlier.split(',').any(|earlier| earlier.trim() == number)
+    }
+
     pub(crate) fn image(&self, container: &str) -> &str {
         template::image(&self.template, container).unwrap_or_default()
     }

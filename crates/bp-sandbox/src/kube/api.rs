@@ -303,6 +303,7 @@ fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answe
         if resource.namespaced {
             object["metadata"]["namespace"] = json!(call.namespace());
         }
+        object["metadata"]["uid"] = json!(uuid());
         complete(resource, &mut object);
         validate(world, resource, &Value::Null, &object)?;
         object["metadata"]["generation"] = json!(1);

@@ -105,7 +105,10 @@ impl Rollout {
         let highest = self.old.iter().map(|set| revision(set)).max().unwrap_or_default();
         let next = (highest + 1).to_string();
         let set = match self.new.take() {
-            Some(set) if revision(&set) > highest => set,
+            Some(set) if revision(&set) > highest => {
+                let key = self.set_key(&set);
+                world.update(&key, |set| self.copy_annotations(set)).unwrap_or(set)
+            }
             Some(set) => {
                 let key = self.set_key(&set);
                 let renumber = |set: &mut Value| {
@@ -127,6 +130,18 @@ impl Rollout {
         self.new = Some(set);
     }
 
+    /// The annotations of the Deployment are also those of its new ReplicaSet, except the controller's own.
+    fn copy_annotations(&self, set: &mut Value) {
+        let own = |name: &String| {
+            name.starts_with("deployment.kubernetes.io/")
+                || name == "kubectl.kubernetes.io/last-applied-configuration"
+        };
+        let annotations = self.deployment["metadata"]["annotations"].as_object().into_iter().flatten();
+        for (name, value) in annotations.filter(|(name, _)| !own(name)) {
+            set["metadata"]["annotations"][name] = value.clone();
+        }
+    }
+
     fn create_set(&self, world: &mut World, revision: &str) -> Object {
         let hash = template_hash(&self.deployment["spec"]["template"]);
         let name = format!("{}-{hash}", self.key.name);
@@ -135,7 +150,7 @@ impl Rollout {
         let mut selector = self.deployment["spec"]["selector"].clone();
         selector["matchLabels"]["pod-template-hash"] = json!(hash);
         let (surge, _) = self.bounds();
-        let set = json!({
+        let mut set = json!({
             "apiVersion": "apps/v1",
             "kind": "ReplicaSet",
             "metadata": {
@@ -158,6 +173,7 @@ impl Rollout {
             },
             "status": { "replicas": 0 },
         });
+        self.copy_annotations(&mut set);
         let set = world.put(Key::new("replicasets", &self.key.namespace, &name), set);
         let (now, message) = (world.now, format!("Created new replica set {name:?}"));
         world.update(&self.key, |d| {

@@ -69,6 +69,7 @@ pub(super) static RESOURCES: &[Resource] = &[
     Resource::new("apps", "v1", "daemonsets", "DaemonSet", &["ds"]).with(&["status"]),
     Resource::new("apps", "v1", "controllerrevisions", "ControllerRevision", &[]),
     Resource::new("batch", "v1", "jobs", "Job", &[]).with(&["status"]),
+    Resource::new("batch", "v1", "cronjobs", "CronJob", &["cj"]).with(&["status"]),
     Resource::new("networking.k8s.io", "v1", "ingresses", "Ingress", &["ing"]).with(&["status"]),
     Resource::new("networking.k8s.io", "v1", "ingressclasses", "IngressClass", &[]).cluster_wide(),
     Resource::new("gateway.networking.k8s.io", "v1", "gateways", "Gateway", &["gtw"]).with(&["status"]),

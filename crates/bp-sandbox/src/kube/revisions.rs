@@ -30,7 +30,7 @@ pub(super) fn current(world: &mut World, controller: &Object) -> Object {
             let name = format!("{name}-{hash}");
             let mut labels = controller["spec"]["template"]["metadata"]["labels"].clone();
             labels[HASH] = json!(hash);
-            let revision = json!({
+            let mut revision = json!({
                 "apiVersion": "apps/v1",
                 "kind": "ControllerRevision",
                 "metadata": {
@@ -39,6 +39,9 @@ pub(super) fn current(world: &mut World, controller: &Object) -> Object {
                 "data": data,
                 "revision": highest + 1,
             });
+            if metadata["annotations"].is_object() {
+                revision["metadata"]["annotations"] = metadata["annotations"].clone();
+            }
             world.put(Key::new("controllerrevisions", namespace, &name), revision)
         }
     }

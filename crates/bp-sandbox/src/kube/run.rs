@@ -232,7 +232,8 @@ impl ContainerRun {
             "imageID": self.pulled.as_ref().map_or(String::new(), |p| image_id(self.image(), &p.digest)),
             "ready": self.ready || done,
             "started": matches!(self.phase, Phase::Running { .. }),
-            "restartCount": self.restarts,
+            // Counted when the container is started again, not while it waits for that.
+            "restartCount": self.run_of_log(),
             "state": state,
             "lastState": self.last,
         });

@@ -23,7 +23,7 @@ pub(super) struct EcsArgs {
     /// Answer a paused deployment, then watch it to a verdict
     #[arg(long, value_enum)]
     pub(super) answer: Option<Answer>,
-    /// Replace the tasks even if nothing has changed
+    /// Replace the tasks or pods even if nothing has changed
     #[arg(long)]
     pub(super) force: bool,
     /// How to handle another deployment in progress; one to the same target state is adopted and watched, except with

@@ -2,12 +2,17 @@
 
 mod options;
 
-use bp_artifact::ExitCode;
+use bp_artifact::{
+    ExitCode,
+    config::{EksObject, WorkloadKind},
+};
 
 use self::options::EksArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude},
+    cli::{
+        DeliveryArgs, GivenFlags, ReceiptArgs, RollbackArgs, RollbackOnCancelArgs, TakeOverArgs, conclude,
+    },
     program::Verb,
 };
 
@@ -21,6 +26,8 @@ pub struct DeployEks {
     #[command(flatten)]
     fields: TakeOverArgs,
     #[command(flatten)]
+    rollback: RollbackArgs,
+    #[command(flatten)]
     receipt: ReceiptArgs,
     #[command(flatten)]
     eks: EksArgs,
@@ -33,11 +40,20 @@ impl Verb for DeployEks {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.eks.check {
-            self.given.refuse(&["image-timeout", "receipt", "rollback-on-cancel"], "with --check")?;
+            let without_effect =
+                ["image-timeout", "receipt", "rollback-on-cancel", "accept-unproven-rollback"];
+            self.given.refuse(&without_effect, "with --check")?;
         }
         self.on_cancel.check(&self.eks.no_wait)?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        let delivery = delivery.accept_unproven_rollback(self.rollback.accept_unproven_rollback);
         let delivery = self.delivery.image.describe(delivery)?;
+        if let EksObject::Workload(workload) = &delivery.service.eks()?.object
+            && matches!(workload.kind, WorkloadKind::Job | WorkloadKind::CronJob)
+        {
+            self.given
+                .refuse(&["force"], &format!("for {workload}, which has no running pods to replace"))?;
+        }
         let workload = delivery.eks_with(|options| self.eks.options(options)).await?;
         if self.eks.check {
             let image = self.delivery.image.find(&delivery).await?;

@@ -11,8 +11,11 @@ use crate::cli::{NoWaitArgs, name_and_value};
 #[derive(Debug, Clone, Args)]
 pub(super) struct EksArgs {
     /// Check only: show the planned changes and run preflight checks; changes nothing
-    #[arg(long, conflicts_with = "no_wait")]
+    #[arg(long, conflicts_with_all = ["no_wait", "force"])]
     pub(super) check: bool,
+    /// Replace the tasks or pods even if nothing has changed
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) no_wait: NoWaitArgs,
     /// Set an environment variable of the container together with the image, such as DEPLOY_PLATFORM=eks; repeatable
@@ -37,7 +40,8 @@ impl EksArgs {
     pub(super) fn options(&self, options: Options) -> Options {
         let with = |options: Options, (name, value): &(String, String)| options.environment(name, value);
         let options = self.set_env.iter().fold(options, with);
-        let options = options.circuit_breaker(self.circuit_breaker).live_events(self.events);
+        let options =
+            options.circuit_breaker(self.circuit_breaker).live_events(self.events).restart(self.force);
         if self.logs { options.live_logs(LiveLogs::default().pods(self.log_pods)) } else { options }
     }
 }
