@@ -91,6 +91,29 @@ impl Failure {
         Failure { details, ..Failure::new(404, "NotFound", message) }
     }
 
+    /// The namespace of a new object is being deleted.
+    pub(super) fn terminating_namespace(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let cause = json!({
+            "reason": "NamespaceTerminating",
+            "message": format!("namespace {namespace} is being terminated"),
+            "field": "metadata.namespace",
+        });
+        Failure::refused(resource, name, &why).caused_by(vec![cause])
+    }
+
+    /// An eviction that a PodDisruptionBudget does not allow.
+    pub(super) fn disruption_budget(why: &str) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let cause = json!({ "reason": "DisruptionBudget", "message": why });
+        Failure { details: json!({}), ..Failure::new(429, "TooManyRequests", message) }.caused_by(vec![cause])
+    }
+
+    pub(super) fn internal(why: &str) -> Self {
+        Failure::new(500, "InternalError", format!("Internal error occurred: {why}"))
+    }
+
     /// A denial by an admission webhook.
     pub(super) fn webhook(webhook: &str, why: &str) -> Self {
         Failure::new(403, "Forbidden", format!("admission webhook {webhook:?} denied the request: {why}"))
@@ -191,9 +214,44 @@ impl Failure {
         Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }
     }
 
-    pub(super) fn unsupported(content_type: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format: {content_type}");
+    /// The content type of the body is not one of these.
+    pub(super) fn unsupported(offered: &[&str]) -> Self {
+        let offered = offered.join(", ");
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {offered}"
+        );
         Failure::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// The client accepts none of these formats.
+    pub(super) fn not_acceptable(offered: &[&str]) -> Self {
+        let message = format!("only the following media types are accepted: {}", offered.join(", "));
+        Failure::new(406, "NotAcceptable", message)
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        Failure::new(413, "RequestEntityTooLarge", message)
+    }
+
+    /// An error that the server does not classify.
+    pub(super) fn unknown(message: impl Into<String>) -> Self {
+        Failure::new(500, "", message)
+    }
+
+    /// Invalid options of a request, such as `PatchOptions`.
+    pub(super) fn invalid_options(options: &str, why: &str) -> Self {
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {why}");
+        let details = json!({ "group": "meta.k8s.io", "kind": options });
+        Failure { details, ..Failure::new(422, "Invalid", message) }
+    }
+
+    /// A patch whose result is invalid.
+    pub(super) fn invalid_patch(patch: &Value, why: &str) -> Self {
+        let detail = format!("Invalid value: {:?}: {why}", go_format(patch));
+        let message = format!(" \"\" is invalid: patch: {detail}");
+        let causes = vec![json!({ "reason": "FieldValueInvalid", "message": detail, "field": "patch" })];
+        Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }.caused_by(causes)
     }
 
     /// The message, as quoted in events and conditions.
@@ -209,17 +267,34 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
         status
     }
 
-    pub(super) fn response(&self) -> Response<Body> {
-        json_response(self.code, &self.status())
+    pub(super) fn code(&self) -> u16 {
+        self.code
+    }
+}
+
+/// A value as Go prints it with `%v`: `map[spec:map[replicas:2]]`.
+fn go_format(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_format).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut entries: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", go_format(v))).collect();
+            entries.sort_unstable();
+            format!("map[{}]", entries.join(" "))
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 

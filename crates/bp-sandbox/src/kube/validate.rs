@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    endpoints, pods,
+    custom, endpoints, pods,
     resource::Resource,
     selector::selects,
     status::{Answer, Failure},
@@ -50,6 +50,12 @@ pub(super) fn validate(world: &World, resource: &Resource, old: &Value, new: &Va
         "Pod" => Some(("spec", &new["spec"])),
         _ => None,
     };
+    if let Some(definition) = resource.custom {
+        wrong.extend(custom::violations(definition, new));
+    }
+    if resource.kind == "CustomResourceDefinition" {
+        wrong.extend(custom::validate_definition(new));
+    }
     if resource.kind == "Service" {
         wrong.extend(endpoints::validate(new));
     }
