@@ -1,0 +1,141 @@
+//! Field validation, leases and reviews.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::client::{APPLY, Api, DEPLOYMENTS, JSON, MERGE, STRATEGIC, config_map, deployment};
+
+/// A Deployment with an unknown field at the top and in a container.
+fn misspelt() -> Value {
+    let mut object = deployment("web", 1);
+    object["spec"]["replica"] = json!(2);
+    object["spec"]["template"]["spec"]["containers"][0]["imagee"] = json!("x");
+    object
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_fields_are_refused_reported_or_dropped() {
+    let api = Api::new();
+    let strict = api.post(&format!("{DEPLOYMENTS}?fieldValidation=Strict"), &misspelt()).await;
+    let why = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: \
+               unknown field \"spec.replica\", unknown field \"spec.template.spec.containers[0].imagee\"";
+    assert_eq!(strict.failure(), (400, why.to_owned()));
+    assert_eq!(api.names(DEPLOYMENTS).await, [""; 0]);
+
+    // The default.
+    let warned = api.post(DEPLOYMENTS, &misspelt()).await;
+    assert_eq!(warned.status, 201);
+    assert_eq!(
+        warned.header("warning"),
+        [
+            "299 - \"unknown field \\\"spec.replica\\\"\"",
+            "299 - \"unknown field \\\"spec.template.spec.containers[0].imagee\\\"\"",
+        ]
+    );
+    assert!(warned.json()["spec"]["replica"].is_null(), "unknown fields are not stored");
+
+    let ignored = api.post(&format!("{DEPLOYMENTS}?fieldValidation=Ignore"), &deployment("api", 1)).await;
+    assert_eq!((ignored.status, ignored.header("warning")), (201, vec![]));
+    let wrong = api.post(&format!("{DEPLOYMENTS}?fieldValidation=Sometimes"), &deployment("b", 1)).await;
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.failure().1.contains("Unsupported value: \"Sometimes\""), "{}", wrong.failure().1);
+
+    let patch = json!({ "spec": { "replicaz": 1, "paused": true } });
+    for kind in [STRATEGIC, MERGE] {
+        let refused = api.patch(&format!("{DEPLOYMENTS}/web?fieldValidation=Strict"), kind, &patch).await;
+        let why = " \"\" is invalid: patch: Invalid value: \"map[spec:map[paused:true replicaz:1]]\": \
+                   strict decoding error: unknown field \"spec.replicaz\"";
+        assert_eq!(refused.failure(), (422, why.to_owned()), "{kind}");
+        assert!(refused.json()["reason"] == "Invalid");
+    }
+    let warned = api.patch(&format!("{DEPLOYMENTS}/web"), STRATEGIC, &patch).await;
+    assert_eq!((warned.status, warned.header("warning").len()), (200, 1));
+    assert_eq!(warned.json()["spec"]["paused"], true);
+
+    let config = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" }, "spec": { "replicaz": 1 },
+    });
+    let refused = api.patch(&format!("{DEPLOYMENTS}/web?fieldManager=ci&force=true"), APPLY, &config).await;
+    let why = "failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): \
+               .spec.replicaz: field not declared in schema";
+    assert_eq!(refused.failure(), (500, why.to_owned()));
+    assert!(refused.json()["reason"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn duplicate_fields_and_wrong_types_are_reported_as_the_server_words_them() {
+    let api = Api::new();
+    let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"data":{"a":"1","a":"2"}}"#;
+    let path = "/api/v1/namespaces/shop/configmaps";
+    let headers = [("content-type", JSON)];
+    let strict = api.send(Method::POST, &format!("{path}?fieldValidation=Strict"), &headers, body).await;
+    assert_eq!(strict.status, 400);
+    assert!(
+        strict.failure().1.ends_with("strict decoding error: duplicate field \"data.a\""),
+        "{:?}",
+        strict.failure()
+    );
+    let warned = api.send(Method::POST, path, &headers, body).await;
+    assert_eq!((warned.status, &warned.json()["data"]["a"]), (201, &json!("2")));
+
+    let mut object = deployment("web", 1);
+    object["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{ "name": "PORT", "value": 80 }]);
+    let wrong = api.post(&format!("{DEPLOYMENTS}?fieldValidation=Ignore"), &object).await;
+    let why = "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal number into Go \
+               struct field EnvVar.spec.template.spec.containers.env.value of type string";
+    assert_eq!(wrong.failure(), (400, why.to_owned()));
+
+    let mut elsewhere = config_map("y");
+    elsewhere["metadata"]["namespace"] = json!("other");
+    let refused = api.post(path, &elsewhere).await;
+    let why = "the namespace of the provided object does not match the namespace sent on the request";
+    assert_eq!(refused.failure(), (400, why.to_owned()));
+    let refused = api.put(&format!("{path}/first"), &config_map("second")).await;
+    let why = "the name of the object (second) does not match the name on the URL (first)";
+    assert_eq!(refused.failure(), (400, why.to_owned()));
+    let old =
+        json!({ "apiVersion": "extensions/v1beta1", "kind": "Deployment", "metadata": { "name": "old" } });
+    assert!(api.post(DEPLOYMENTS, &old).await.failure().1.starts_with("the API version in the data"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_two_candidates_gets_a_lease() {
+    let api = Api::new();
+    let path = "/apis/coordination.k8s.io/v1/namespaces/shop/leases";
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": "deploy" },
+        "spec": { "holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2026-11-29T11:31:00.000000Z" },
+    });
+    let created = api.post(path, &lease).await;
+    assert_eq!(created.status, 201);
+    assert_eq!(api.post(path, &lease).await.json()["reason"], "AlreadyExists");
+    let mut first = created.json();
+    let mut second = first.clone();
+    first["spec"]["holderIdentity"] = json!("b");
+    second["spec"]["holderIdentity"] = json!("c");
+    assert_eq!(api.put(&format!("{path}/deploy"), &first).await.status, 200);
+    let (status, why) = api.put(&format!("{path}/deploy"), &second).await.failure();
+    assert_eq!(status, 409);
+    assert!(why.contains("the object has been modified"), "{why}");
+    assert_eq!(api.get(&format!("{path}/deploy")).await.json()["spec"]["holderIdentity"], "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reviews_answer_what_a_user_may_do() {
+    let api = Api::new();
+    api.cluster.deny("create", "deployments");
+    let review = |verb: &str| {
+        json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": { "verb": verb, "group": "apps", "resource": "deployments" } },
+        })
+    };
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (verb, allowed) in [("get", true), ("create", false)] {
+        assert_eq!(api.post(path, &review(verb)).await.json()["status"]["allowed"], allowed, "{verb}");
+    }
+    let who = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+    let who = api.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &who).await.json();
+    assert_eq!(who["status"]["userInfo"]["username"], "kubernetes-admin");
+    assert_eq!(api.get(path).await.status, 405, "reviews are not stored");
+}
