@@ -10,10 +10,11 @@ use super::{
     apply::{Writer, apply, track},
     call::Call,
     conform,
-    custom::pointer,
     defaults::complete,
+    definition::pointer,
     deletion, disruption, log,
     negotiation::{Transform, metadata},
+    objects::{find, selected, versioned},
     patch,
     payload::{self, Payload},
     resource::Resource,
@@ -119,18 +120,6 @@ fn answer_without_warnings(
     answer
 }
 
-pub(super) fn find(world: &World, call: &Call<'_>) -> Answer<Object> {
-    world.store.get(&call.key()).cloned().ok_or_else(|| Failure::not_found(call.resource(), call.name()))
-}
-
-pub(super) fn selected(world: &World, call: &Call<'_>) -> Vec<Object> {
-    let selector = call.selector();
-    let objects = world.store.list(call.resource().stored, call.namespace());
-    let named = call.target.name.as_deref();
-    let objects = objects.filter(|object| named.is_none_or(|name| object["metadata"]["name"] == name));
-    objects.filter(|object| selector.matches(object)).cloned().collect()
-}
-
 /// The response with one object.
 fn show(world: &World, call: &Call<'_>, status: u16, object: &Object) -> Response<Body> {
     let shown = match call.accepted.transform {
@@ -142,16 +131,6 @@ fn show(world: &World, call: &Call<'_>, status: u16, object: &Object) -> Respons
         Transform::Metadata => metadata(object),
     };
     call.accepted.render(status, &shown)
-}
-
-/// An object in the version of the request: custom resources are stored in one of their versions.
-pub(super) fn versioned(resource: &Resource, object: &Object) -> Object {
-    if !resource.is_custom() || object["apiVersion"] == resource.api_version() {
-        return Arc::clone(object);
-    }
-    let mut object = Value::clone(object);
-    object["apiVersion"] = json!(resource.api_version());
-    Arc::new(object)
 }
 
 fn list(world: &World, call: &Call<'_>) -> Response<Body> {
@@ -410,7 +389,11 @@ fn change(world: &mut World, call: &Call<'_>, content_type: &str, body: &[u8]) -
     let offered = if call.resource().is_custom() { &PATCHES[..3] } else { PATCHES };
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !offered.contains(&media_type) {
-        return Err(Failure::unsupported(offered));
+        return Err(if call.resource().is_custom() {
+            Failure::unsupported(offered)
+        } else {
+            Failure::unsupported_patch()
+        });
     }
     let document = payload::json(body)?;
     if media_type == "application/apply-patch+yaml" {
@@ -427,19 +410,21 @@ fn change(world: &mut World, call: &Call<'_>, content_type: &str, body: &[u8]) -
     if is_scale {
         return scale(world, call, &new).map(|object| (200, object));
     }
-    conform::patched(call, &document, &mut new)?;
+    conform::patched(call, &document, media_type == "application/strategic-merge-patch+json", &mut new)?;
     replace(world, call, &old, new).map(|object| (200, object))
 }
 
 fn server_side_apply(world: &mut World, call: &Call<'_>, document: Payload) -> Answer<(u16, Object)> {
     let (resource, key, config) = (call.resource(), call.key(), document.object);
     if !call.query.contains_key("fieldManager") {
-        return Err(Failure::bad_request(
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
+        let why = "Required value: is required for apply patch";
+        return Err(Failure::invalid_options("PatchOptions", "fieldManager", why));
     }
     if config["kind"] != resource.kind || config["apiVersion"] != resource.api_version() {
-        return Err(Failure::bad_request("the kind and apiVersion of the object do not match the request"));
+        let text = |field: &str| config[field].as_str().unwrap_or_default();
+        let slash = if text("apiVersion").contains('/') { "" } else { "/" };
+        let why = format!("invalid object type: {slash}{}, Kind={}", text("apiVersion"), text("kind"));
+        return Err(Failure::bad_request(why));
     }
     conform::applied(call, &config)?;
     let writer = Writer { manager: &call.manager, subresource: call.subresource(), now: world.now };

@@ -5,10 +5,10 @@ use std::{cell::RefCell, collections::BTreeMap};
 use http::{Method, request};
 
 use super::{
-    negotiation::{Accepted, BUILT_IN, CUSTOM, negotiate},
+    negotiation::{Accepted, BUILT_IN, CUSTOM, negotiate, offers_any},
     resource::{Resource, Resources, Target},
     selector::Selector,
-    status::Answer,
+    status::{Answer, Failure},
     store::Key,
 };
 
@@ -66,7 +66,13 @@ impl<'a> Call<'a> {
         // Logs are text, whatever the client accepts.
         if self.subresource() != "log" {
             let offered = if self.resource().is_custom() { CUSTOM } else { BUILT_IN };
-            self.accepted = negotiate(&parts.headers, offered)?;
+            self.accepted = match negotiate(&parts.headers, offered) {
+                // The routes of built-in kinds refuse formats before their handlers do.
+                Err(_) if !self.resource().is_custom() && !offers_any(&parts.headers, offered) => {
+                    return Err(Failure::no_representation(offered, self.target.name.is_none()));
+                }
+                accepted => accepted?,
+            };
         }
         Ok(())
     }

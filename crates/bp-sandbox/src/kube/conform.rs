@@ -5,10 +5,11 @@ use serde_json::Value;
 use super::{
     call::Call,
     custom,
+    fields::{self, List, item_key, list_kind},
     payload::Payload,
     resource::Resource,
-    schema,
-    status::{Answer, Failure},
+    schema::{self, WrongType},
+    status::{Answer, Failure, go_format},
 };
 
 /// What happens to objects with unknown or duplicate fields.
@@ -25,12 +26,11 @@ impl Directive {
             "" | "Warn" => Ok(Directive::Warn),
             "Ignore" => Ok(Directive::Ignore),
             "Strict" => Ok(Directive::Strict),
-            other => Err(Failure::invalid_options(
-                options,
-                &format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-                ),
-            )),
+            other => {
+                let supported = "\"\", \"Ignore\", \"Strict\", \"Warn\"";
+                let why = format!("Unsupported value: {other:?}: supported values: {supported}");
+                Err(Failure::invalid_options(options, "fieldValidation", &why))
+            }
         }
     }
 }
@@ -43,7 +43,7 @@ pub(super) fn object(call: &Call<'_>, payload: Payload, options: &str) -> Answer
         let why = "json: cannot unmarshal a value that is not an object into Go value of type map[string]interface {}";
         return Err(undecodable(resource, why));
     }
-    check_version(resource, &object)?;
+    check_kind(resource, &object)?;
     check_types(resource, &object)?;
     let problems = problems(resource, &mut object, &payload.duplicates);
     match directive {
@@ -59,15 +59,26 @@ pub(super) fn object(call: &Call<'_>, payload: Payload, options: &str) -> Answer
 }
 
 /// Checks the result of a patch, and removes its unknown fields.
-pub(super) fn patched(call: &Call<'_>, document: &Payload, object: &mut Value) -> Answer<()> {
+pub(super) fn patched(
+    call: &Call<'_>,
+    document: &Payload,
+    is_strategic: bool,
+    object: &mut Value,
+) -> Answer<()> {
     let directive = Directive::of(call, "PatchOptions")?;
-    check_types(call.resource(), object)?;
+    // The server quotes a strategic merge patch, and the result of the other patches.
+    let shown = |object: &Value| if is_strategic { go_format(&document.object) } else { object.to_string() };
+    if let Err(wrong) = wrong_type(call.resource(), object) {
+        let why =
+            if is_strategic { format!("unrecognized type: {}", wrong.expected) } else { unmarshal(&wrong) };
+        return Err(Failure::invalid_patch(&shown(object), &why));
+    }
+    let before = shown(object);
     let problems = problems(call.resource(), object, &document.duplicates);
     match directive {
-        Directive::Strict if !problems.is_empty() => Err(Failure::invalid_patch(
-            &document.object,
-            &format!("strict decoding error: {}", problems.join(", ")),
-        )),
+        Directive::Strict if !problems.is_empty() => {
+            Err(Failure::invalid_patch(&before, &format!("strict decoding error: {}", problems.join(", "))))
+        }
         Directive::Warn => {
             problems.into_iter().for_each(|problem| call.warn(problem));
             Ok(())
@@ -76,38 +87,50 @@ pub(super) fn patched(call: &Call<'_>, document: &Payload, object: &mut Value) -
     }
 }
 
-/// Checks the configuration of a server-side apply, which rejects unknown fields whatever the directive is.
+/// Checks the configuration of a server-side apply, which rejects unknown fields whatever the directive is. Like the
+/// server, it reports one of them.
 pub(super) fn applied(call: &Call<'_>, config: &Value) -> Answer<()> {
     let resource = call.resource();
     let typed = |why: String| {
-        let target = format!(
-            "{}/{}; {}, Kind={}",
-            call.namespace(),
-            call.name(),
-            resource.api_version(),
-            resource.kind
-        );
+        let namespace = config["metadata"]["namespace"].as_str().unwrap_or_default();
+        let target =
+            format!("{namespace}/{}; {}, Kind={}", call.name(), resource.api_version(), resource.kind);
         Failure::unknown(format!("failed to create typed patch object ({target}): {why}"))
     };
-    let unknown = unknown_fields(resource, &mut config.clone());
-    let error = |path: &String| format!(".{path}: field not declared in schema");
-    match unknown.as_slice() {
-        [] => {}
-        [path] => return Err(typed(error(path))),
-        paths => {
-            let lines: Vec<String> = paths.iter().map(|path| format!("  {}", error(path))).collect();
-            return Err(typed(format!("errors:\n{}", lines.join("\n"))));
+    if let Some(path) = unknown_fields(resource, &mut config.clone()).into_iter().min() {
+        return Err(typed(format!("{}: field not declared in schema", by_keys(config, &path))));
+    }
+    wrong_type(resource, config).map_err(|wrong| {
+        let path = wrong.field.split_once('.').map_or("", |(_, path)| path);
+        let (expected, found) = match wrong.expected.as_str() {
+            "int32" | "int64" | "float64" => ("numeric (int or float)", wrong.found.to_owned()),
+            "string" => ("string", wrong.shown.clone()),
+            "bool" => ("boolean", wrong.shown.clone()),
+            expected if expected.starts_with("[]") => ("list", wrong.shown.clone()),
+            _ => ("map", wrong.shown.clone()),
+        };
+        typed(format!(".{path}: expected {expected}, got {found}"))
+    })
+}
+
+/// A path with the keys of list items instead of their indexes: `.spec.containers[name="web"].image`.
+fn by_keys(object: &Value, path: &str) -> String {
+    let (mut at, mut shown) = (object, String::new());
+    for part in path.split('.') {
+        let (name, indexes) = part.split_once('[').unwrap_or((part, ""));
+        shown.push('.');
+        shown.push_str(name);
+        at = &at[name];
+        for index in indexes.split('[').filter_map(|index| index.strip_suffix(']')?.parse::<usize>().ok()) {
+            let items = at.as_array().map_or(&[][..], Vec::as_slice);
+            match (list_kind(name, items), items.get(index)) {
+                (List::Keyed(keys), Some(item)) => shown.push_str(&fields::display(&[item_key(item, keys)])),
+                (_, _) => shown.push_str(&format!("[{index}]")),
+            }
+            at = &at[index];
         }
     }
-    match schema::of(&resource.api_version(), resource.kind)
-        .map(|message| schema::check_types(message, config))
-    {
-        Some(Err(wrong)) => {
-            let path = wrong.field.split_once('.').map_or("", |(_, path)| path);
-            Err(typed(format!(".{path}: expected {}, got {}", wrong.expected, wrong.found)))
-        }
-        Some(Ok(())) | None => Ok(()),
-    }
+    shown
 }
 
 /// The problems that `fieldValidation` is about; unknown fields are removed.
@@ -127,9 +150,19 @@ fn unknown_fields(resource: &Resource, object: &mut Value) -> Vec<String> {
     unknown
 }
 
-/// Rejects an object of another version.
-fn check_version(resource: &Resource, object: &Value) -> Answer<()> {
-    let (sent, expected) = (object["apiVersion"].as_str().unwrap_or_default(), resource.api_version());
+/// Rejects an object of another kind or version.
+fn check_kind(resource: &Resource, object: &Value) -> Answer<()> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let (sent, kind, expected) = (text("apiVersion"), text("kind"), resource.api_version());
+    if !kind.is_empty() && kind != resource.kind {
+        let version = sent.rsplit('/').next().unwrap_or_default();
+        let group = if resource.group.is_empty() { "core" } else { resource.group };
+        return Err(Failure::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {own}: converting ({version}.{kind}) to ({group}.{own}): \
+             unknown conversion",
+            own = resource.kind
+        )));
+    }
     if sent.is_empty() || sent == expected {
         return Ok(());
     }
@@ -139,17 +172,21 @@ fn check_version(resource: &Resource, object: &Value) -> Answer<()> {
 }
 
 fn check_types(resource: &Resource, object: &Value) -> Answer<()> {
-    let Some(message) = schema::of(&resource.api_version(), resource.kind).filter(|_| !resource.is_custom())
-    else {
-        return Ok(());
-    };
-    schema::check_types(message, object).map_err(|wrong| {
-        let why = format!(
-            "json: cannot unmarshal {} into Go struct field {} of type {}",
-            wrong.found, wrong.field, wrong.expected
-        );
-        undecodable(resource, &why)
-    })
+    wrong_type(resource, object).map_err(|wrong| undecodable(resource, &unmarshal(&wrong)))
+}
+
+/// The error of Go's decoder.
+fn unmarshal(wrong: &WrongType) -> String {
+    let WrongType { field, found, expected, .. } = wrong;
+    format!("json: cannot unmarshal {found} into Go struct field {field} of type {expected}")
+}
+
+/// The first value of a wrong type in an object of a built-in kind.
+fn wrong_type(resource: &Resource, object: &Value) -> Result<(), WrongType> {
+    match schema::of(&resource.api_version(), resource.kind).filter(|_| !resource.is_custom()) {
+        Some(message) => schema::check_types(message, object),
+        None => Ok(()),
+    }
 }
 
 fn undecodable(resource: &Resource, why: &str) -> Failure {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    api::{find, selected},
     call::Call,
+    objects::{find, selected},
     payload, protobuf,
     status::{Answer, Failure},
     store::{Key, Object},
@@ -45,24 +45,18 @@ impl Options {
             }
             () => payload::json(body)?.object,
         };
-        let policy = match body["propagationPolicy"]
-            .as_str()
-            .unwrap_or_else(|| call.text("propagationPolicy"))
-        {
-            _ if body["orphanDependents"] == true => Propagation::Orphan,
-            "" | "Background" => Propagation::Background,
-            "Foreground" => Propagation::Foreground,
-            "Orphan" => Propagation::Orphan,
-            other => {
-                return Err(Failure::invalid_options(
-                    "DeleteOptions",
-                    &format!(
-                        "propagationPolicy: Unsupported value: {other:?}: supported values: \"Background\", \
-                         \"Foreground\", \"Orphan\""
-                    ),
-                ));
-            }
-        };
+        let policy =
+            match body["propagationPolicy"].as_str().unwrap_or_else(|| call.text("propagationPolicy")) {
+                _ if body["orphanDependents"] == true => Propagation::Orphan,
+                "" | "Background" => Propagation::Background,
+                "Foreground" => Propagation::Foreground,
+                "Orphan" => Propagation::Orphan,
+                other => {
+                    let supported = "\"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+                    let why = format!("Unsupported value: {other:?}: supported values: {supported}");
+                    return Err(Failure::invalid_options("DeleteOptions", "propagationPolicy", &why));
+                }
+            };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Ok(Options {
             dry_run: call.dry_run() || body["dryRun"][0] == "All",
@@ -77,15 +71,18 @@ impl Options {
 
     /// Rejects the deletion of another object than the one that the client has seen.
     fn check(&self, call: &Call<'_>, name: &str, object: &Value) -> Answer<()> {
-        for (what, sent, field) in
-            [("UID", &self.uid, "uid"), ("ResourceVersion", &self.version, "resourceVersion")]
-        {
+        let deleted = "The object might have been deleted and then recreated";
+        let modified = "The object might have been modified";
+        for (what, sent, field, hint) in [
+            ("UID", &self.uid, "uid", deleted),
+            ("ResourceVersion", &self.version, "resourceVersion", modified),
+        ] {
             let live = object["metadata"][field].as_str().unwrap_or_default();
             if let Some(sent) = sent.as_deref().filter(|sent| *sent != live) {
                 let why = format!(
-                    "Precondition failed: {what} in precondition: {sent}, {what} in object meta: {live}"
+                    "the {what} in the precondition ({sent}) does not match the {what} in record ({live}). {hint}"
                 );
-                return Err(Failure::conflict(call.resource(), name, &why));
+                return Err(Failure::precondition(call.resource(), name, &why));
             }
         }
         Ok(())

@@ -104,6 +104,13 @@ pub(super) fn negotiate(headers: &HeaderMap, offered: &[&str]) -> Answer<Accepte
     found.ok_or_else(|| Failure::not_acceptable(offered))
 }
 
+/// Whether the client accepts one of these formats, whatever the transformation is.
+pub(super) fn offers_any(headers: &HeaderMap, offered: &[&str]) -> bool {
+    clauses(headers)
+        .iter()
+        .any(|clause| offered.contains(&clause.media_type) || clause.media_type.ends_with("/*"))
+}
+
 impl Accepted {
     /// The response with an object; a kind without a protobuf encoding is sent as JSON.
     pub(super) fn render(self, status: u16, object: &Value) -> Response<Body> {

@@ -34,28 +34,42 @@ pub(super) fn read(resource: &Resource, content_type: &str, body: &[u8]) -> Answ
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     match media_type {
         protobuf::MEDIA_TYPE if offered.contains(&media_type) => {
-            let object = protobuf::decode(body).map_err(|error| {
-                let kind = resource.kind;
-                Failure::bad_request(format!(
-                    "the object provided is unrecognized (must be of type {kind}): {error}"
-                ))
-            })?;
+            let object = protobuf::decode(body);
+            let object = object.map_err(|error| unrecognized(resource, &error.to_string(), body))?;
             Ok(Payload { object, duplicates: Vec::new() })
         }
         // JSON is valid YAML; a document in another YAML syntax is not supported.
-        "" | "application/json" | "application/yaml" => json(body),
+        "" | "application/json" | "application/yaml" => parse(body).map_err(|error| {
+            unrecognized(resource, &format!("couldn't get version/kind; json parse error: {error}"), body)
+        }),
         _ => Err(Failure::unsupported(offered)),
     }
 }
 
+fn unrecognized(resource: &Resource, why: &str, body: &[u8]) -> Failure {
+    let (kind, shown) = (resource.kind, &body[..body.len().min(30)]);
+    let shown = match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => hex::encode(shown),
+    };
+    let more = if body.len() > 30 { " ..." } else { "" };
+    let message =
+        format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown}{more})");
+    Failure::bad_request(message)
+}
+
 /// Reads JSON.
 pub(super) fn json(body: &[u8]) -> Answer<Payload> {
+    parse(body).map_err(|error| Failure::bad_request(format!("the body is not valid JSON: {error}")))
+}
+
+fn parse(body: &[u8]) -> Result<Payload, serde_json::Error> {
     let mut payload = Payload::default();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let seed = Seed { path: String::new(), duplicates: &mut payload.duplicates };
     let read = seed.deserialize(&mut deserializer).and_then(|object| deserializer.end().map(|()| object));
-    payload.object =
-        read.map_err(|error| Failure::bad_request(format!("the body is not valid JSON: {error}")))?;
+    payload.object = read?;
     Ok(payload)
 }
 

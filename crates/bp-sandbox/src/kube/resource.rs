@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::custom::Definition;
+use super::definition::Definition;
 use crate::sync::lock;
 
 /// A resource type of the API.

@@ -194,14 +194,9 @@ impl Failure {
             "" => format!("{} {name:?} is invalid: {list}", resource.kind),
             group => format!("{}.{group} {name:?} is invalid: {list}", resource.kind),
         };
-        let cause = |(field, why): &(String, String)| {
-            let required = why.starts_with("Required");
-            let reason = if required { "FieldValueRequired" } else { "FieldValueInvalid" };
-            json!({ "reason": reason, "message": why, "field": field })
-        };
         let mut failure = Failure::new(422, "Invalid", message).with_details(resource, name);
         failure.details["kind"] = json!(resource.kind);
-        failure.caused_by(wrong.iter().map(cause).collect())
+        failure.caused_by(wrong.iter().map(|(field, why)| cause(field, why)).collect())
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -214,6 +209,14 @@ impl Failure {
         Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }
     }
 
+    /// The content type of the patch is not supported for this kind; the server does not list those that are.
+    pub(super) fn unsupported_patch() -> Self {
+        Failure {
+            details: json!({}),
+            ..Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+        }
+    }
+
     /// The content type of the body is not one of these.
     pub(super) fn unsupported(offered: &[&str]) -> Self {
         let offered = offered.join(", ");
@@ -221,6 +224,29 @@ impl Failure {
             "the body of the request was in an unknown format - accepted media types include: {offered}"
         );
         Failure::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// The client accepts no format of the route of a built-in kind.
+    pub(super) fn no_representation(offered: &[&str], is_list: bool) -> Self {
+        let mut all: Vec<String> = offered.iter().map(|offer| (*offer).to_owned()).collect();
+        if is_list {
+            let streams = offered.iter().filter(|offer| !offer.ends_with("/yaml"));
+            all.extend(streams.map(|offer| format!("{offer};stream=watch")));
+        }
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", all.join(", "));
+        Failure { details: json!({}), ..Failure::new(406, "NotAcceptable", message) }
+    }
+
+    /// The deletion of another object, or of another version of it, than the client has seen.
+    pub(super) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let kind = match resource.group {
+            "" => resource.kind.to_owned(),
+            group => format!("{}.{group}", resource.kind),
+        };
+        let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
+        let mut failure = Failure::new(409, "Conflict", message).with_details(resource, name);
+        failure.details["kind"] = json!(resource.kind);
+        failure
     }
 
     /// The client accepts none of these formats.
@@ -239,16 +265,16 @@ impl Failure {
         Failure::new(500, "", message)
     }
 
-    /// Invalid options of a request, such as `PatchOptions`.
-    pub(super) fn invalid_options(options: &str, why: &str) -> Self {
-        let message = format!("{options}.meta.k8s.io \"\" is invalid: {why}");
+    /// An invalid field of the options of a request, such as `PatchOptions`.
+    pub(super) fn invalid_options(options: &str, field: &str, why: &str) -> Self {
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {field}: {why}");
         let details = json!({ "group": "meta.k8s.io", "kind": options });
-        Failure { details, ..Failure::new(422, "Invalid", message) }
+        Failure { details, ..Failure::new(422, "Invalid", message) }.caused_by(vec![cause(field, why)])
     }
 
-    /// A patch whose result is invalid.
-    pub(super) fn invalid_patch(patch: &Value, why: &str) -> Self {
-        let detail = format!("Invalid value: {:?}: {why}", go_format(patch));
+    /// A patch whose result is invalid; `shown` is the patch or its result.
+    pub(super) fn invalid_patch(shown: &str, why: &str) -> Self {
+        let detail = format!("Invalid value: {shown:?}: {why}");
         let message = format!(" \"\" is invalid: patch: {detail}");
         let causes = vec![json!({ "reason": "FieldValueInvalid", "message": detail, "field": "patch" })];
         Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }.caused_by(causes)
@@ -283,8 +309,20 @@ impl Failure {
     }
 }
 
+/// The cause of an invalid field; the reason follows from the text.
+fn cause(field: &str, why: &str) -> Value {
+    let reason = match why {
+        _ if why.starts_with("Required value") => "FieldValueRequired",
+        _ if why.starts_with("Unsupported value") => "FieldValueNotSupported",
+        _ if why.starts_with("Too long") => "FieldValueTooLong",
+        _ if why.contains(" in body must be of type ") => "FieldValueTypeInvalid",
+        _ => "FieldValueInvalid",
+    };
+    json!({ "reason": reason, "message": why, "field": field })
+}
+
 /// A value as Go prints it with `%v`: `map[spec:map[replicas:2]]`.
-fn go_format(value: &Value) -> String {
+pub(super) fn go_format(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

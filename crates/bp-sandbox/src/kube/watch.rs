@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    Cluster, api,
+    Cluster,
     negotiation::{Accepted, Format, Transform, metadata},
+    objects::versioned,
     protobuf,
     resource::Resource,
     selector::Selector,
@@ -131,7 +132,7 @@ impl Watch {
     fn transform(&mut self, object: &Object, is_bookmark: bool) -> Value {
         let request = &self.request;
         match request.accepted.transform {
-            Transform::Full => Value::clone(&api::versioned(request.resource, object)),
+            Transform::Full => Value::clone(&versioned(request.resource, object)),
             Transform::Metadata => metadata(object),
             Transform::Table => {
                 let rows = if is_bookmark { &[][..] } else { std::slice::from_ref(object) };

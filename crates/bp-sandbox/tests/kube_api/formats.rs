@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Api, DEPLOYMENTS, JSON, PODS, STRATEGIC, deployment};
+use crate::client::{Api, DEPLOYMENTS, JSON, PODS, deployment};
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const TYPED_CLIENT: &str = "application/vnd.kubernetes.protobuf,application/json";
@@ -72,7 +72,10 @@ async fn a_typed_client_creates_reads_and_watches_in_protobuf() {
     let options = document("DeleteOptions", &field(2, &field(1, b"another")));
     let refused = api.send(Method::DELETE, &format!("{secrets}/release-1"), &headers, options).await;
     assert_eq!(refused.status, 409);
-    assert!(contains(&refused.bytes, b"UID in precondition: another"));
+    assert!(contains(
+        &refused.bytes,
+        b"the UID in the precondition (another) does not match the UID in record"
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,23 +84,36 @@ async fn formats_that_are_not_supported_are_refused_with_those_that_are() {
     let config_maps = "/api/v1/namespaces/shop/configmaps";
     let types = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
     let refused = api.get_as("application/cbor", config_maps).await;
-    let accepted = format!("only the following media types are accepted: {types}");
-    assert_eq!((refused.failure(), &refused.json()["reason"]), ((406, accepted), &json!("NotAcceptable")));
+    let available = format!(
+        "406: Not Acceptable\n\nAvailable representations: {types}, application/json;stream=watch, \
+         application/vnd.kubernetes.protobuf;stream=watch"
+    );
+    assert_eq!((refused.failure(), &refused.json()["reason"]), ((406, available), &json!("NotAcceptable")));
+    let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+    let refused = api.get_as(table, &format!("{config_maps}/first")).await;
+    assert_eq!(refused.failure(), (406, format!("only the following media types are accepted: {types}")));
     let headers = [("content-type", "application/cbor")];
     let refused = api.send(Method::POST, config_maps, &headers, "x").await;
     let unknown =
         format!("the body of the request was in an unknown format - accepted media types include: {types}");
     assert_eq!(refused.failure(), (415, unknown));
     let refused = api.patch(&format!("{config_maps}/first"), JSON, &json!({})).await;
-    assert_eq!(refused.status, 415);
-    assert!(refused.failure().1.contains(STRATEGIC));
+    assert_eq!(refused.failure(), (415, "415: Unsupported Media Type".to_owned()));
     // A custom resource of a controller of AWS has no protobuf encoding.
     let bindings = "/apis/elbv2.k8s.aws/v1beta1/namespaces/shop/targetgroupbindings";
     assert_eq!(api.get_as(TYPED_CLIENT, bindings).await.header("content-type"), [JSON]);
 
     let garbage = api.send(Method::POST, config_maps, &[("content-type", PROTOBUF)], "{}").await;
-    assert_eq!(garbage.status, 400);
-    assert!(garbage.failure().1.contains("expected prefix [107 56 115 0]"), "{}", garbage.failure().1);
+    let why = "the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a \
+               protobuf message, expected prefix [107 56 115 0] ({})";
+    assert_eq!(garbage.failure(), (400, why.to_owned()));
+    let empty = api.send(Method::POST, config_maps, &[("content-type", JSON)], "").await;
+    let (status, why) = empty.failure();
+    assert_eq!(status, 400);
+    assert!(
+        why.contains("couldn't get version/kind; json parse error:") && why.ends_with("(<empty>)"),
+        "{why}"
+    );
     let large = vec![b' '; 3 * 1024 * 1024 + 1];
     let large = api.send(Method::POST, config_maps, &[("content-type", JSON)], large).await;
     assert_eq!(large.failure(), (413, "Request entity too large: limit is 3145728".to_owned()));

@@ -38,28 +38,67 @@ async fn unknown_fields_are_refused_reported_or_dropped() {
     assert_eq!((ignored.status, ignored.header("warning")), (201, vec![]));
     let wrong = api.post(&format!("{DEPLOYMENTS}?fieldValidation=Sometimes"), &deployment("b", 1)).await;
     assert_eq!(wrong.status, 422);
-    assert!(wrong.failure().1.contains("Unsupported value: \"Sometimes\""), "{}", wrong.failure().1);
+    let why = "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Sometimes\": supported \
+               values: \"\", \"Ignore\", \"Strict\", \"Warn\"";
+    assert_eq!(wrong.failure().1, why);
+    assert_eq!(wrong.json()["details"]["causes"][0]["reason"], "FieldValueNotSupported");
 
     let patch = json!({ "spec": { "replicaz": 1, "paused": true } });
-    for kind in [STRATEGIC, MERGE] {
-        let refused = api.patch(&format!("{DEPLOYMENTS}/web?fieldValidation=Strict"), kind, &patch).await;
-        let why = " \"\" is invalid: patch: Invalid value: \"map[spec:map[paused:true replicaz:1]]\": \
-                   strict decoding error: unknown field \"spec.replicaz\"";
-        assert_eq!(refused.failure(), (422, why.to_owned()), "{kind}");
-        assert!(refused.json()["reason"] == "Invalid");
-    }
+    let strict = format!("{DEPLOYMENTS}/web?fieldValidation=Strict");
+    let refused = api.patch(&strict, STRATEGIC, &patch).await;
+    let why = " \"\" is invalid: patch: Invalid value: \"map[spec:map[paused:true replicaz:1]]\": \
+               strict decoding error: unknown field \"spec.replicaz\"";
+    assert_eq!(refused.failure(), (422, why.to_owned()));
+    assert_eq!(refused.json()["details"]["causes"][0]["field"], "patch");
+    // Of the other patches the result is quoted.
+    let (status, why) = api.patch(&strict, MERGE, &patch).await.failure();
+    assert_eq!(status, 422);
+    assert!(
+        why.starts_with(" \"\" is invalid: patch: Invalid value: \"{\\\"apiVersion\\\":\\\"apps/v1\\\","),
+        "{why}"
+    );
+    assert!(why.ends_with("}\": strict decoding error: unknown field \"spec.replicaz\""), "{why}");
+    let (status, why) = api.patch(&strict, MERGE, &json!({ "spec": { "replicas": "x" } })).await.failure();
+    assert_eq!(status, 422);
+    let unmarshal =
+        "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
+    assert!(why.ends_with(unmarshal), "{why}");
     let warned = api.patch(&format!("{DEPLOYMENTS}/web"), STRATEGIC, &patch).await;
     assert_eq!((warned.status, warned.header("warning").len()), (200, 1));
     assert_eq!(warned.json()["spec"]["paused"], true);
+}
 
-    let config = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" }, "spec": { "replicaz": 1 },
-    });
-    let refused = api.patch(&format!("{DEPLOYMENTS}/web?fieldManager=ci&force=true"), APPLY, &config).await;
-    let why = "failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): \
-               .spec.replicaz: field not declared in schema";
-    assert_eq!(refused.failure(), (500, why.to_owned()));
-    assert!(refused.json()["reason"].is_null());
+#[tokio::test(start_paused = true)]
+async fn server_side_apply_requires_declared_fields_whatever_the_validation_is() {
+    let api = Api::new();
+    let apply = |spec: Value| {
+        let config = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "shop" }, "spec": spec,
+        });
+        let path = format!("{DEPLOYMENTS}/web?fieldManager=ci&fieldValidation=Ignore");
+        let api = &api;
+        async move { api.patch(&path, APPLY, &config).await }
+    };
+    let containers = json!({ "template": { "spec": { "containers": [{ "name": "web", "imagee": 1 }] } } });
+    for (spec, why) in [
+        (json!({ "replicaz": 1 }), ".spec.replicaz: field not declared in schema"),
+        (containers, ".spec.template.spec.containers[name=\"web\"].imagee: field not declared in schema"),
+        (json!({ "replicas": "x" }), ".spec.replicas: expected numeric (int or float), got string"),
+        (json!({ "paused": "x" }), ".spec.paused: expected boolean, got &{x}"),
+        (json!({ "template": "x" }), ".spec.template: expected map, got &{x}"),
+    ] {
+        let refused = apply(spec).await;
+        let why = format!("failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): {why}");
+        assert_eq!(refused.failure(), (500, why));
+        assert!(refused.json()["reason"].is_null());
+    }
+    let config = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web" } });
+    let refused = api.patch(&format!("{DEPLOYMENTS}/web?fieldManager=ci"), APPLY, &config).await;
+    assert_eq!(refused.failure(), (400, "invalid object type: /v1, Kind=Pod".to_owned()));
+    let refused = api.patch(&format!("{DEPLOYMENTS}/web"), APPLY, &deployment("web", 1)).await;
+    let why =
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+    assert_eq!(refused.failure(), (422, why.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +134,13 @@ async fn duplicate_fields_and_wrong_types_are_reported_as_the_server_words_them(
     assert_eq!(refused.failure(), (400, why.to_owned()));
     let old =
         json!({ "apiVersion": "extensions/v1beta1", "kind": "Deployment", "metadata": { "name": "old" } });
-    assert!(api.post(DEPLOYMENTS, &old).await.failure().1.starts_with("the API version in the data"));
+    let why =
+        "the API version in the data (extensions/v1beta1) does not match the expected API version (apps/v1)";
+    assert_eq!(api.post(DEPLOYMENTS, &old).await.failure(), (400, why.to_owned()));
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "x" } });
+    let why = "Pod in version \"v1\" cannot be handled as a Deployment: converting (v1.Pod) to (apps.Deployment): unknown \
+               conversion";
+    assert_eq!(api.post(DEPLOYMENTS, &pod).await.failure(), (400, why.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 pub(super) use self::structural::{complete, prune, violations};
 use super::{
+    definition::Definition,
     resource::Resource,
     store::Key,
     world::{World, condition},
@@ -18,21 +19,6 @@ use super::{
 use crate::sync::lock;
 
 pub(super) const DEFINITIONS: &str = "customresourcedefinitions";
-
-/// What a definition says about one version of a custom resource.
-#[derive(Debug, PartialEq)]
-pub(super) struct Definition {
-    pub(super) singular: String,
-    pub(super) list_kind: String,
-    /// The schema of the objects.
-    pub(super) schema: Value,
-    /// `additionalPrinterColumns`.
-    pub(super) columns: Vec<Value>,
-    /// The paths of the scale subresource.
-    pub(super) scale: Value,
-    /// The `apiVersion` in which objects are stored.
-    pub(super) stored_version: String,
-}
 
 /// Sets the defaults of a definition.
 pub(super) fn complete_definition(definition: &mut Value) {
@@ -82,7 +68,7 @@ pub(super) fn validate_definition(definition: &Value) -> Vec<(String, String)> {
     for (at, version) in versions.iter().enumerate() {
         if !version["schema"]["openAPIV3Schema"].is_object() {
             let field = format!("spec.versions[{at}].schema.openAPIV3Schema");
-            wrong.push((field, "Required value: schemas are required".to_owned()));
+            wrong.push((field, "Required value".to_owned()));
         }
     }
     wrong
@@ -190,9 +176,4 @@ fn resource(spec: &Value, version: &Value) -> &'static Resource {
     }));
     known.insert(identity, resource);
     resource
-}
-
-/// The value at a path like `.spec.replicas` of the scale subresource.
-pub(super) fn pointer(path: &Value) -> String {
-    path.as_str().unwrap_or_default().replace('.', "/")
 }

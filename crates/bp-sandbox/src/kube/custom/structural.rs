@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{super::schema, Definition};
+use crate::kube::{definition::Definition, schema};
 
 /// The nesting of objects that is compared with a schema.
 const DEPTH: usize = 64;
@@ -122,7 +122,7 @@ fn check(schema: &Value, value: &Value, path: &str, depth: usize, wrong: &mut Ve
     };
     let shown = if path.is_empty() { "<nil>" } else { path };
     if !fits {
-        let (expected, found) = (schema["type"].as_str().unwrap_or("integer or string"), type_of(value));
+        let (expected, found) = (schema["type"].as_str().unwrap_or("integer,string"), type_of(value));
         let why = format!("Invalid value: {found:?}: {path} in body must be of type {expected}: {found:?}");
         wrong.push((shown.to_owned(), why));
         return;

@@ -8,7 +8,7 @@ use super::{
         negotiation::Clause,
         resource::{Resource, Resources},
     },
-    Subresource, verbs,
+    verbs::{Subresource, verbs},
 };
 use crate::body::Body;
 

@@ -1,10 +1,12 @@
 //! API discovery: server version, API groups, resources and OpenAPI.
 
 mod aggregated;
+mod verbs;
 
 use http::{Response, request};
 use serde_json::{Value, json};
 
+use self::verbs::{Subresource, verbs};
 use super::{
     negotiation::{BUILT_IN, clauses, negotiate},
     openapi,
@@ -93,47 +95,6 @@ fn resources(group: &str, version: &str, all: &Resources) -> Value {
     let list: Vec<Value> = served.flat_map(with_subresources).collect();
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list })
-}
-
-/// The verbs of a resource.
-fn verbs(resource: &Resource) -> &'static [&'static str] {
-    if resource.is_review() {
-        return &["create"];
-    }
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-}
-
-/// A subresource: the group, version and kind of its objects, and its verbs.
-struct Subresource {
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    verbs: &'static [&'static str],
-}
-
-impl Subresource {
-    fn of(resource: &Resource, name: &str) -> Self {
-        let own = |verbs| Subresource {
-            group: resource.group,
-            version: resource.version,
-            kind: resource.kind,
-            verbs,
-        };
-        match name {
-            "eviction" => {
-                Subresource { group: "policy", version: "v1", kind: "Eviction", verbs: &["create"] }
-            }
-            "log" => own(&["get"]),
-            "finalize" => own(&["update"]),
-            "scale" => Subresource {
-                group: "autoscaling",
-                version: "v1",
-                kind: "Scale",
-                verbs: &["get", "patch", "update"],
-            },
-            _ => own(&["get", "patch", "update"]),
-        }
-    }
 }
 
 fn with_subresources(resource: &'static Resource) -> impl Iterator<Item = Value> {

@@ -4,10 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Malformed,
-    wire::{Reader, Wire},
-};
+use super::wire::{Malformed, Reader, Wire};
 use crate::kube::schema::{Field, Kind, Message, Shape};
 
 /// The nesting that is read.

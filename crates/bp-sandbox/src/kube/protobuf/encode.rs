@@ -4,11 +4,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{
-    Unsupported,
-    wire::{put_bytes, put_fixed64, put_number},
-};
+use super::wire::{put_bytes, put_fixed64, put_number};
 use crate::kube::schema::{Kind, Message, Shape};
+
+/// A field that cannot be converted to protobuf.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("field {0:?} cannot be encoded as protobuf")]
+pub(in crate::kube) struct Unsupported(pub(super) String);
 
 /// Converts a JSON object. Fields that the schema does not have are omitted.
 pub(super) fn message(message: &Message, map: &Map<String, Value>) -> Result<Vec<u8>, Unsupported> {

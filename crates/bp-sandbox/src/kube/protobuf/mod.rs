@@ -8,22 +8,15 @@ mod wire;
 
 use serde_json::{Value, json};
 
-use self::wire::{Reader, put_bytes};
+use self::{
+    encode::Unsupported,
+    wire::{Malformed, Reader, put_bytes},
+};
 use super::schema;
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 const PREFIX: &[u8] = b"k8s\0";
-
-/// Bytes that are not a valid message, in the words of the real decoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("proto: {0}")]
-pub(super) struct Malformed(&'static str);
-
-/// A field that cannot be converted to protobuf.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("field {0:?} cannot be encoded as protobuf")]
-pub(super) struct Unsupported(String);
 
 /// Converts a document to JSON.
 pub(super) fn decode(document: &[u8]) -> Result<Value, Failed> {

@@ -1,6 +1,9 @@
 //! The wire format of Protocol Buffers.
 
-use super::Malformed;
+/// Bytes that are not a valid message, in the words of the real decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("proto: {0}")]
+pub(in crate::kube) struct Malformed(pub(super) &'static str);
 
 /// The value of a field on the wire.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Field, Kind, Message, Shape};
+use super::table::{Field, Kind, Message, Shape};
 
 /// Removes the unknown fields of an object, and adds their paths to `unknown`.
 pub(in crate::kube) fn prune(message: &Message, object: &mut Value, unknown: &mut Vec<String>) {
@@ -54,6 +54,8 @@ pub(in crate::kube) struct WrongType {
     /// The field with its message, without indexes: `EnvVar.spec.containers.env.value`.
     pub(in crate::kube) field: String,
     pub(in crate::kube) found: &'static str,
+    /// The value as Go prints it in errors of server-side apply.
+    pub(in crate::kube) shown: String,
     pub(in crate::kube) expected: String,
 }
 
@@ -78,6 +80,10 @@ fn check_message(message: &Message, map: &Map<String, Value>, path: &str) -> Res
             return Err(WrongType {
                 field: format!("{}.{path}", message.name.rsplit('.').next().unwrap_or_default()),
                 found: type_of(value),
+                shown: match value {
+                    Value::String(text) => format!("&{{{text}}}"),
+                    value => format!("&value.valueUnstructured{{Value:{value}}}"),
+                },
                 expected: format!("{prefix}{}", go_type(field.kind)),
             });
         }
@@ -148,7 +154,7 @@ fn type_of(value: &Value) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::{super::message, *};
+    use super::{super::table::message, *};
 
     fn deployment(container: Value) -> Value {
         json!({

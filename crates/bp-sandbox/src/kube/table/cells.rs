@@ -152,14 +152,42 @@ pub(super) fn cells(kind: &str, object: &Value, now: Timestamp) -> Vec<Value> {
             let endpoints = list(addresses.iter().map(|address| (*address).to_owned()).collect());
             cells.extend([text(&object["addressType"]), json!(list(ports)), json!(endpoints), age]);
         }
+        "Endpoints" => {
+            let subsets = object["subsets"].as_array().into_iter().flatten();
+            let points = subsets.flat_map(|subset| {
+                let addresses = subset["addresses"].as_array().into_iter().flatten();
+                let ports = subset["ports"].as_array().map_or(&[][..], Vec::as_slice);
+                addresses.flat_map(move |address| {
+                    let ip = address["ip"].as_str().unwrap_or_default();
+                    ports.iter().map(move |port| format!("{ip}:{}", port["port"]))
+                })
+            });
+            let points: Vec<String> = points.collect();
+            cells
+                .extend([json!(if points.is_empty() { "<none>".to_owned() } else { points.join(",") }), age]);
+        }
+        "PersistentVolume" => {
+            let claim = &spec["claimRef"];
+            let claim = match (claim["namespace"].as_str(), claim["name"].as_str()) {
+                (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+                (_, _) => String::new(),
+            };
+            let plain = |value: &Value| json!(value.as_str().unwrap_or_default());
+            cells.extend([plain(&spec["capacity"]["storage"]), json!(access_modes(spec))]);
+            cells.extend([
+                plain(&spec["persistentVolumeReclaimPolicy"]),
+                plain(&status["phase"]),
+                json!(claim),
+            ]);
+            cells.extend([plain(&spec["storageClassName"]), json!("<unset>"), plain(&status["reason"]), age]);
+            cells.push(json!(spec["volumeMode"].as_str().unwrap_or("Filesystem")));
+        }
         "PersistentVolumeClaim" => {
-            let modes = spec["accessModes"].as_array().into_iter().flatten();
-            let modes: Vec<&str> = modes.filter_map(|mode| access_mode(mode.as_str()?)).collect();
             cells.extend([
                 json!(status["phase"].as_str().unwrap_or_default()),
                 json!(spec["volumeName"].as_str().unwrap_or_default()),
                 json!(status["capacity"]["storage"].as_str().unwrap_or_default()),
-                json!(if status["capacity"].is_null() { String::new() } else { modes.join(",") }),
+                json!(if status["capacity"].is_null() { String::new() } else { access_modes(spec) }),
                 json!(spec["storageClassName"].as_str().unwrap_or_default()),
                 json!("<unset>"),
                 age,
@@ -227,14 +255,17 @@ fn subjects(binding: &Value, kind: &str) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn access_mode(mode: &str) -> Option<&'static str> {
-    Some(match mode {
-        "ReadWriteOnce" => "RWO",
-        "ReadOnlyMany" => "ROX",
-        "ReadWriteMany" => "RWX",
-        "ReadWriteOncePod" => "RWOP",
-        _ => return None,
-    })
+/// The access modes of a volume, abbreviated.
+fn access_modes(spec: &Value) -> String {
+    let modes = spec["accessModes"].as_array().into_iter().flatten();
+    let short = modes.filter_map(|mode| match mode.as_str()? {
+        "ReadWriteOnce" => Some("RWO"),
+        "ReadOnlyMany" => Some("ROX"),
+        "ReadWriteMany" => Some("RWX"),
+        "ReadWriteOncePod" => Some("RWOP"),
+        _ => None,
+    });
+    short.collect::<Vec<_>>().join(",")
 }
 
 /// The addresses of a load balancer.

@@ -1,5 +1,7 @@
 //! The columns of the built-in kinds, and those that only `-o wide` shows.
 
+use serde_json::{Value, json};
+
 const TEMPLATE: &[&str] = &["Containers", "Images", "Selector"];
 const NONE: &[&str] = &[];
 
@@ -58,6 +60,22 @@ pub(super) fn columns(kind: &str) -> (&'static [&'static str], &'static [&'stati
         "RoleBinding" | "ClusterRoleBinding" => {
             (&["Name", "Role", "Age"], &["Users", "Groups", "ServiceAccounts"])
         }
+        "Endpoints" => (&["Name", "Endpoints", "Age"], NONE),
+        "PersistentVolume" => (
+            &[
+                "Name",
+                "Capacity",
+                "Access Modes",
+                "Reclaim Policy",
+                "Status",
+                "Claim",
+                "StorageClass",
+                "VolumeAttributesClass",
+                "Reason",
+                "Age",
+            ],
+            &["VolumeMode"],
+        ),
         "EndpointSlice" => (&["Name", "AddressType", "Ports", "Endpoints", "Age"], NONE),
         "PersistentVolumeClaim" => (
             &[
@@ -91,4 +109,10 @@ pub(super) fn columns(kind: &str) -> (&'static [&'static str], &'static [&'stati
 pub(super) fn priority(kind: &str, column: &str) -> Option<u8> {
     let wide = ["Subobject", "Source", "First Seen", "Count", "Name"];
     (kind == "Event" && wide.contains(&column)).then_some(1)
+}
+
+/// The definition of a column.
+pub(super) fn column(name: &str, priority: u8) -> Value {
+    let format = if name == "Name" { "name" } else { "" };
+    json!({ "name": name, "type": "string", "format": format, "description": "", "priority": priority })
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{super::custom::Definition, age::since, column};
+use super::{super::definition::Definition, age::since, columns::column};
 
 /// The name, then the columns of the definition, or the age if it has none.
 pub(super) fn columns(definition: &Definition) -> Value {

@@ -69,13 +69,10 @@ pub(super) fn columns(resource: &Resource) -> Value {
     let (narrow, wide) = columns::columns(resource.kind);
     let columns = narrow.iter().map(|name| (*name, 0)).chain(wide.iter().map(|name| (*name, 1)));
     columns
-        .map(|(name, priority)| column(name, columns::priority(resource.kind, name).unwrap_or(priority)))
+        .map(|(name, priority)| {
+            columns::column(name, columns::priority(resource.kind, name).unwrap_or(priority))
+        })
         .collect()
-}
-
-fn column(name: &str, priority: u8) -> Value {
-    let format = if name == "Name" { "name" } else { "" };
-    json!({ "name": name, "type": "string", "format": format, "description": "", "priority": priority })
 }
 
 #[cfg(test)]
