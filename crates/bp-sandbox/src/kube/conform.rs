@@ -71,9 +71,9 @@ pub(super) fn patched(
     if let Err(wrong) = wrong_type(call.resource(), object) {
         let why =
             if is_strategic { format!("unrecognized type: {}", wrong.expected) } else { unmarshal(&wrong) };
-        return Err(Failure::invalid_patch(&shown(object), &why));
+        return Err(Failure::invalid_patch(&shown(&*object), &why));
     }
-    let before = shown(object);
+    let before = shown(&*object);
     let problems = problems(call.resource(), object, &document.duplicates);
     match directive {
         Directive::Strict if !problems.is_empty() => {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     call::Call,
+    custom,
     objects::{find, selected},
     payload, protobuf,
     status::{Answer, Failure},
@@ -148,7 +149,12 @@ fn remove(world: &mut World, key: &Key, object: &Object, options: &Options) -> O
     if options.grace == Some(0) && key.plural == "pods" {
         return world.remove(key);
     }
-    world.delete(key)
+    let left = world.delete(key);
+    if key.plural == custom::DEFINITIONS {
+        // Their resources are not served any more.
+        custom::reconcile(world);
+    }
+    left
 }
 
 /// Removes the owner from the objects that it owns.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{
@@ -14,6 +14,9 @@ use super::{
 
 /// The largest request body that the API server reads.
 const LIMIT: usize = 3 * 1024 * 1024;
+
+/// The length of the paths that are reported.
+const LONGEST_PATH: usize = 1024;
 
 /// An object of a request.
 #[derive(Debug, Default)]
@@ -73,6 +76,11 @@ fn parse(body: &[u8]) -> Result<Payload, serde_json::Error> {
     Ok(payload)
 }
 
+/// A path that is extended; one that is long enough stays as it is.
+fn below(path: &str, part: &str) -> String {
+    if path.len() + part.len() > LONGEST_PATH { path.to_owned() } else { format!("{path}{part}") }
+}
+
 /// Reads a value and records the fields that occur twice; the last one counts.
 struct Seed<'d> {
     path: String,
@@ -121,7 +129,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, list.len());
+            let path = below(&self.path, &format!("[{}]", list.len()));
             match items.next_element_seed(Seed { path, duplicates: &mut *self.duplicates })? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
@@ -132,12 +140,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
+            let path =
+                below(&self.path, &if self.path.is_empty() { name.clone() } else { format!(".{name}") });
             if map.contains_key(&name) && !self.duplicates.contains(&path) {
                 self.duplicates.push(path.clone());
-            }
-            if path.len() > LIMIT {
-                return Err(A::Error::custom("the nesting is too deep"));
             }
             let value = entries.next_value_seed(Seed { path, duplicates: &mut *self.duplicates })?;
             map.insert(name, value);

@@ -53,12 +53,12 @@ pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
     test_run
         .table
         .scenario(SERVER, "the status of a pod is what a kubelet would write", || verify_node(&cluster));
-    let helm = test_run.tools.find(HELM)?;
+    let (helm, home) = (test_run.tools.find(HELM)?, cluster.home().join("everyday"));
     let clients = Clients {
         server: SERVER,
         kubectl: &|arguments| Ok(cluster.kubectl("admin", arguments)),
         helm: &|arguments| Ok(cluster.client("admin", &helm, arguments)),
-        home: &cluster.home().join("everyday"),
+        home: &home,
         image: format!("registry.example.com/shop/web@{}", digest("a11")),
         broken: format!("registry.example.com/shop/web@{}", digest("bad")),
     };

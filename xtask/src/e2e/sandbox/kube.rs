@@ -30,6 +30,7 @@ pub(super) fn run(test_run: &mut TestRun, sandbox: &SandboxServer) {
 pub(super) fn run_everyday(test_run: &mut TestRun, sandbox: &SandboxServer) {
     let connects = || connect(sandbox).map(|_| String::new());
     test_run.table.scenario(SERVER, "kubectl connects to an accelerated sandbox", connects);
+    let home = sandbox.home().join("everyday");
     let (image, broken) = (&sandbox.image().digest, sandbox.broken());
     let client = |mut client: Command| {
         client.env("KUBECONFIG", sandbox.home().join("kubeconfig"));
@@ -39,7 +40,7 @@ pub(super) fn run_everyday(test_run: &mut TestRun, sandbox: &SandboxServer) {
         server: SERVER,
         kubectl: &|arguments| sandbox.kubectl(arguments).map(client),
         helm: &|arguments| sandbox.helm(arguments).map(client),
-        home: &sandbox.home().join("everyday"),
+        home: &home,
         image: format!("registry.example.com/shop/web@{image}"),
         broken: format!("registry.example.com/shop/web@{broken}"),
     };
