@@ -54,7 +54,10 @@ fn answer_without_warnings(
 ) -> Answer<Response<Body>> {
     let read = || payload::read(call.resource(), content_type, body);
     if call.resource().is_review() {
-        let review = reviews::answer(cluster, call, read()?.object)?;
+        if call.verb != "create" {
+            return Err(Failure::method());
+        }
+        let review = reviews::answer(cluster, call, read()?.object);
         return Ok(call.accepted.render(201, &review));
     }
     if call.verb == "watch" {

@@ -80,8 +80,10 @@ async fn a_definition_is_established_served_and_removed_with_its_objects() {
     let table = api.get_as("application/json;as=Table;v=v1;g=meta.k8s.io", WIDGETS).await.json();
     assert_eq!(table["rows"][0]["cells"], json!(["one", 2, "<none>"]));
     let protobuf = api.get_as("application/vnd.kubernetes.protobuf", WIDGETS).await;
+    // The error is in the format that the client accepts.
     let why = "only the following media types are accepted: application/json, application/yaml";
-    assert_eq!(protobuf.failure(), (406, why.to_owned()));
+    assert_eq!((protobuf.status, &protobuf.bytes[..4]), (406, &b"k8s\0"[..]));
+    assert!(String::from_utf8_lossy(&protobuf.bytes).contains(why));
     let openapi = api.get("/openapi/v3/apis/example.com/v1").await.json();
     assert!(openapi.to_string().contains("\"fast\""));
 

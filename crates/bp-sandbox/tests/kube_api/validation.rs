@@ -8,7 +8,7 @@ use crate::client::{APPLY, Api, DEPLOYMENTS, JSON, MERGE, STRATEGIC, config_map,
 /// A Deployment with an unknown field at the top and in a container.
 fn misspelt() -> Value {
     let mut object = deployment("web", 1);
-    object["spec"]["replica"] = json!(2);
+    object["spec"]["tolerance"] = json!(2);
     object["spec"]["template"]["spec"]["containers"][0]["imagee"] = json!("x");
     object
 }
@@ -18,7 +18,7 @@ async fn unknown_fields_are_refused_reported_or_dropped() {
     let api = Api::new();
     let strict = api.post(&format!("{DEPLOYMENTS}?fieldValidation=Strict"), &misspelt()).await;
     let why = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: \
-               unknown field \"spec.replica\", unknown field \"spec.template.spec.containers[0].imagee\"";
+               unknown field \"spec.template.spec.containers[0].imagee\", unknown field \"spec.tolerance\"";
     assert_eq!(strict.failure(), (400, why.to_owned()));
     assert_eq!(api.names(DEPLOYMENTS).await, [""; 0]);
 
@@ -28,11 +28,11 @@ async fn unknown_fields_are_refused_reported_or_dropped() {
     assert_eq!(
         warned.header("warning"),
         [
-            "299 - \"unknown field \\\"spec.replica\\\"\"",
             "299 - \"unknown field \\\"spec.template.spec.containers[0].imagee\\\"\"",
+            "299 - \"unknown field \\\"spec.tolerance\\\"\"",
         ]
     );
-    assert!(warned.json()["spec"]["replica"].is_null(), "unknown fields are not stored");
+    assert!(warned.json()["spec"]["tolerance"].is_null(), "unknown fields are not stored");
 
     let ignored = api.post(&format!("{DEPLOYMENTS}?fieldValidation=Ignore"), &deployment("api", 1)).await;
     assert_eq!((ignored.status, ignored.header("warning")), (201, vec![]));
