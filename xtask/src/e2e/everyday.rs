@@ -155,7 +155,10 @@ fn everyday(clients: &Clients<'_>) -> Result<String> {
     clients.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
     clients.kubectl(&["rollout", "restart", "deployment/web"])?;
     clients.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
-    contains(&clients.kubectl(&["rollout", "history", "deployment/web"])?, &["REVISION", "1 ", "2 ", "3 "])?;
+    contains(
+        &clients.kubectl(&["rollout", "history", "deployment/web"])?,
+        &["REVISION", "CHANGE-CAUSE", "1 ", "2 ", "3 ", "red"],
+    )?;
     clients.kubectl(&["rollout", "undo", "deployment/web", "--to-revision=1"])?;
     clients.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
     let environment = "jsonpath={.spec.template.spec.containers[0].env}";
@@ -369,7 +372,9 @@ spec:
     spec:
       terminationGracePeriodSeconds: 1
       containers:
-      - { name: web, image: {{ .Values.image | quote }} }
+      - name: web
+        image: {{ .Values.image | quote }}
+        readinessProbe: { tcpSocket: { port: 8080 } }
 ---
 apiVersion: v1
 kind: ConfigMap

@@ -334,7 +334,8 @@ fn replace(world: &mut World, call: &Call<'_>, old: &Object, mut new: Value) -> 
     let is_running = world.pods.contains_key(&key);
     if is_deleted && has_finalizers(old) && !has_finalizers(&written) && !is_running && !call.dry_run() {
         // The last finalizer was removed.
-        return Ok(world.remove(&key).unwrap_or_else(|| Arc::new(written)));
+        world.remove(&key);
+        return Ok(Arc::new(written));
     }
     store(world, call, key, written)
 }

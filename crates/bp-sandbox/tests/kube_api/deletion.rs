@@ -89,7 +89,8 @@ async fn an_object_with_finalizers_is_removed_with_the_last_of_them() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     api.patch(&held, MERGE, &json!({ "metadata": { "finalizers": ["example.com/b"] } })).await;
     assert_eq!(api.get(&held).await.status, 200);
-    api.patch(&held, MERGE, &json!({ "metadata": { "finalizers": null } })).await;
+    let last = api.patch(&held, MERGE, &json!({ "metadata": { "finalizers": null } })).await.json();
+    assert!(last["metadata"]["finalizers"].is_null(), "{last}");
     assert_eq!(api.get(&held).await.status, 404);
 }
 
