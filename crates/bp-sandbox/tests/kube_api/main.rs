@@ -6,4 +6,5 @@ mod custom;
 mod deletion;
 mod formats;
 mod load;
+mod rollouts;
 mod validation;
