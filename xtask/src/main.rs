@@ -8,6 +8,7 @@ mod clock;
 mod command;
 mod dist;
 mod e2e;
+mod kube_schema;
 mod mutants;
 mod nightly;
 mod report;
@@ -35,6 +36,8 @@ enum Task {
     Api,
     /// Write the list of members and enum values of the AWS SDKs, after their review
     SdkMembers,
+    /// Write the sandbox's table of Kubernetes API messages from the published API
+    KubeSchema(kube_schema::Arguments),
     /// Run the scenarios against real servers, and real clients against the sandbox
     E2e(e2e::Arguments),
     /// Break guarantees on purpose, and check that a test of every tier fails
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Check(arguments) => check::run(&arguments),
         Task::Api => check::write_api(),
         Task::SdkMembers => check::write_sdk_members(),
+        Task::KubeSchema(arguments) => kube_schema::run(&arguments),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Mutants(arguments) => mutants::run(&arguments),
         Task::BenchCopy(arguments) => bench_copy::run(&arguments),

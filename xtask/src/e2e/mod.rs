@@ -5,6 +5,7 @@
 
 mod aws;
 mod documents;
+mod everyday;
 pub(crate) mod http;
 pub(crate) mod kubernetes;
 mod library;

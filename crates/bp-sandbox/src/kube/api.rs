@@ -9,15 +9,22 @@ use super::{
     Cluster,
     apply::{Writer, apply, track},
     call::Call,
+    conform,
     defaults::complete,
-    log, patch,
-    resource::{self, Resource},
-    status::{Answer, Failure, json_response},
+    definition::pointer,
+    deletion, disruption, log,
+    negotiation::{Transform, metadata},
+    objects::{find, selected, versioned},
+    patch,
+    payload::{self, Payload},
+    resource::Resource,
+    reviews,
+    status::{Answer, Failure},
     store::{Key, Object, uuid},
     table,
     validate::validate,
     watch,
-    world::{World, number, suffix},
+    world::{World, has_finalizers, number, suffix},
 };
 use crate::body::Body;
 
@@ -28,8 +35,30 @@ pub(super) fn answer(
     content_type: &str,
     body: &[u8],
 ) -> Answer<Response<Body>> {
-    if call.resource().plural == "selfsubjectaccessreviews" {
-        return Ok(json_response(201, &cluster.review(read_body(body)?)));
+    payload::check_size(body)?;
+    let mut response = answer_without_warnings(cluster, call, content_type, body)?;
+    for warning in call.warnings.take() {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = format!("299 - \"{quoted}\"").parse() {
+            response.headers_mut().append("warning", value);
+        }
+    }
+    Ok(response)
+}
+
+fn answer_without_warnings(
+    cluster: &Arc<Cluster>,
+    call: &Call<'_>,
+    content_type: &str,
+    body: &[u8],
+) -> Answer<Response<Body>> {
+    let read = || payload::read(call.resource(), content_type, body);
+    if call.resource().is_review() {
+        if call.verb != "create" {
+            return Err(Failure::method());
+        }
+        let review = reviews::answer(cluster, call, read()?.object);
+        return Ok(call.accepted.render(201, &review));
     }
     if call.verb == "watch" {
         return watch_from(cluster, call);
@@ -40,30 +69,50 @@ pub(super) fn answer(
     let mut world = cluster.enter();
     let before = world.store.version();
     let answer = match (call.verb, call.subresource()) {
-        ("get", "") => find(&world, call).map(|object| {
-            if call.table {
-                table::answer(call.resource(), &[object], &world)
-            } else {
-                json_response(200, &object)
-            }
-        }),
-        ("get", "scale") => find(&world, call).map(|object| json_response(200, &scale_of(&object))),
-        ("list", _) if call.table => Ok(table::answer(call.resource(), &selected(&world, call), &world)),
-        ("list", _) => Ok(json_response(200, &list(&world, call))),
-        ("create", _) => {
+        ("get", "scale") => {
+            find(&world, call).map(|object| call.accepted.render(200, &scale_of(call.resource(), &object)))
+        }
+        ("get", _) => find(&world, call).map(|object| show(&world, call, 200, &object)),
+        ("list", _) => Ok(list(&world, call)),
+        ("create", "eviction") => {
+            let eviction = read().and_then(|payload| disruption::evict(&mut world, call, &payload.object));
+            eviction.map(|status| call.accepted.render(201, &status))
+        }
+        ("create", "") => {
             cluster.admit(call.resource())?;
-            create(&mut world, call, read_body(body)?).map(|object| json_response(201, &object))
+            let object = read().and_then(|payload| conform::object(call, payload, "CreateOptions"));
+            let created = object.and_then(|object| create(&mut world, call, object));
+            created.map(|object| show(&world, call, 201, &object))
+        }
+        ("update", "scale") => {
+            cluster.admit(call.resource())?;
+            let scaled = read().and_then(|payload| scale(&mut world, call, &payload.object));
+            scaled.map(|object| call.accepted.render(200, &scale_of(call.resource(), &object)))
         }
         ("update", _) => {
             cluster.admit(call.resource())?;
-            update(&mut world, call, &read_body(body)?).map(|object| json_response(200, &object))
+            let object = read().and_then(|payload| conform::object(call, payload, "UpdateOptions"));
+            let updated = object.and_then(|object| update(&mut world, call, &object));
+            updated.map(|object| show(&world, call, 200, &object))
         }
         ("patch", _) => {
             cluster.admit(call.resource())?;
-            change(&mut world, call, content_type, body)
-                .map(|(status, object)| json_response(status, &object))
+            let changed = change(&mut world, call, content_type, body);
+            changed.map(|(status, object)| match call.subresource() {
+                "scale" => call.accepted.render(status, &scale_of(call.resource(), &object)),
+                _ => show(&world, call, status, &object),
+            })
         }
-        ("delete", _) => delete(&mut world, call).map(|object| json_response(200, &object)),
+        ("delete", "") => {
+            let options = deletion::Options::read(call, content_type, body);
+            let deleted = options.and_then(|options| deletion::delete(&mut world, call, &options));
+            deleted.map(|(status, object)| call.accepted.render(status, &object))
+        }
+        ("deletecollection", _) => {
+            let options = deletion::Options::read(call, content_type, body);
+            let deleted = options.and_then(|options| deletion::delete_all(&mut world, call, &options));
+            deleted.map(|objects| list_of(&world, call, &objects, json!({})))
+        }
         _ => Err(Failure::method()),
     };
     let after = world.store.version();
@@ -74,21 +123,20 @@ pub(super) fn answer(
     answer
 }
 
-fn read_body(body: &[u8]) -> Answer<Value> {
-    serde_json::from_slice(body).map_err(|e| Failure::bad_request(format!("the body is not valid JSON: {e}")))
+/// The response with one object.
+fn show(world: &World, call: &Call<'_>, status: u16, object: &Object) -> Response<Body> {
+    let shown = match call.accepted.transform {
+        Transform::Full => return call.accepted.render(status, &versioned(call.resource(), object)),
+        Transform::Table => {
+            let version = &object["metadata"]["resourceVersion"];
+            table::table(call, std::slice::from_ref(object), json!({ "resourceVersion": version }), world.now)
+        }
+        Transform::Metadata => metadata(object),
+    };
+    call.accepted.render(status, &shown)
 }
 
-fn find(world: &World, call: &Call<'_>) -> Answer<Object> {
-    world.store.get(&call.key()).cloned().ok_or_else(|| Failure::not_found(call.resource(), call.name()))
-}
-
-fn selected(world: &World, call: &Call<'_>) -> Vec<Object> {
-    let selector = call.selector();
-    let objects = world.store.list(call.resource().plural, call.namespace());
-    objects.filter(|object| selector.matches(object)).cloned().collect()
-}
-
-fn list(world: &World, call: &Call<'_>) -> Value {
+fn list(world: &World, call: &Call<'_>) -> Response<Body> {
     let mut selected = selected(world, call);
     let mut metadata = json!({ "resourceVersion": world.store.version().to_string() });
     let limit = call.text("limit").parse().unwrap_or(0);
@@ -102,13 +150,31 @@ fn list(world: &World, call: &Call<'_>) -> Value {
         metadata["continue"] = json!(format!("{namespace}/{name}"));
         selected.truncate(limit);
     }
-    let items: Vec<&Value> = selected.iter().map(|object| &**object).collect();
-    json!({
-        "kind": format!("{}List", call.resource().kind),
-        "apiVersion": call.resource().api_version(),
-        "metadata": metadata,
-        "items": items,
-    })
+    list_of(world, call, &selected, metadata)
+}
+
+fn list_of(world: &World, call: &Call<'_>, objects: &[Object], list_metadata: Value) -> Response<Body> {
+    let resource = call.resource();
+    let list = match call.accepted.transform {
+        Transform::Table => table::table(call, objects, list_metadata, world.now),
+        Transform::Metadata => json!({
+            "kind": "PartialObjectMetadataList",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": list_metadata,
+            "items": objects.iter().map(|object| metadata(object)).collect::<Vec<_>>(),
+        }),
+        Transform::Full => {
+            let items: Vec<Object> = objects.iter().map(|object| versioned(resource, object)).collect();
+            let items: Vec<&Value> = items.iter().map(|object| &**object).collect();
+            json!({
+                "kind": resource.list_kind(),
+                "apiVersion": resource.api_version(),
+                "metadata": list_metadata,
+                "items": items,
+            })
+        }
+    };
+    call.accepted.render(200, &list)
 }
 
 fn namespace_and_name(object: &Value) -> (&str, &str) {
@@ -123,6 +189,8 @@ fn watch_from(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response<Body>>
     };
     let request = watch::Request {
         resource: call.resource(),
+        accepted: call.accepted,
+        objects: table::Objects::of(call),
         namespace: call.namespace().to_owned(),
         selector: call.selector(),
         version,
@@ -135,6 +203,9 @@ fn watch_from(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response<Body>>
 
 pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> Answer<Object> {
     let resource = call.resource();
+    if resource.namespaced {
+        check_same(&object["metadata"]["namespace"], call.namespace(), "namespace")?;
+    }
     let metadata = &mut object["metadata"];
     if metadata["name"].is_null()
         && let Some(prefix) = metadata["generateName"].as_str()
@@ -145,11 +216,14 @@ pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> A
         metadata["namespace"] = json!(call.namespace());
     }
     let key = Key::of(resource, &object);
-    check_namespace(world, resource, call.namespace())?;
+    check_namespace(world, resource, call.namespace(), &key.name)?;
     if world.store.get(&key).is_some() {
         return Err(Failure::exists(resource, &key.name));
     }
     object["metadata"]["uid"] = json!(uuid());
+    if resource.is_custom() && resource.subresources.contains(&"status") {
+        remove_status(&mut object);
+    }
     complete(resource, &mut object);
     validate(world, resource, &Value::Null, &object)?;
     let writer = Writer { manager: &call.manager, subresource: "", now: world.now };
@@ -158,10 +232,33 @@ pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> A
     store(world, call, key, object)
 }
 
-/// Rejects an object in a namespace that does not exist.
-fn check_namespace(world: &World, resource: &Resource, namespace: &str) -> Answer<()> {
+fn remove_status(object: &mut Value) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+    }
+}
+
+/// Rejects an object whose name or namespace is not that of the URL.
+fn check_same(sent: &Value, expected: &str, what: &str) -> Answer<()> {
+    match sent.as_str() {
+        None | Some("") => Ok(()),
+        Some(sent) if sent == expected => Ok(()),
+        Some(_) if what == "namespace" => Err(Failure::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
+        Some(sent) => Err(Failure::bad_request(format!(
+            "the {what} of the object ({sent}) does not match the {what} on the URL ({expected})"
+        ))),
+    }
+}
+
+/// Rejects an object in a namespace that does not exist or is being deleted.
+fn check_namespace(world: &World, resource: &Resource, namespace: &str, name: &str) -> Answer<()> {
     if resource.namespaced && world.store.get(&Key::new("namespaces", "", namespace)).is_none() {
         return Err(Failure::no_namespace(namespace));
+    }
+    if resource.namespaced && world.is_terminating(namespace) {
+        return Err(Failure::terminating_namespace(resource, name, namespace));
     }
     Ok(())
 }
@@ -171,14 +268,29 @@ fn store(world: &mut World, call: &Call<'_>, key: Key, object: Value) -> Answer<
 }
 
 fn update(world: &mut World, call: &Call<'_>, body: &Value) -> Answer<Object> {
+    check_same(&body["metadata"]["name"], call.name(), "name")?;
+    check_same(&body["metadata"]["namespace"], call.namespace(), "namespace")?;
     let old = find(world, call)?;
-    if call.subresource() == "scale" {
-        let replicas = body["spec"]["replicas"].clone();
-        let mut new = Value::clone(&old);
-        new["spec"]["replicas"] = replicas;
-        return replace(world, call, &old, new).map(|object| Arc::new(scale_of(&object)));
+    if call.subresource() == "finalize" {
+        // Namespaces are finalized by the model's own controller.
+        return Ok(old);
     }
     replace(world, call, &old, body.clone())
+}
+
+/// Sets the replicas from a Scale.
+fn scale(world: &mut World, call: &Call<'_>, scale: &Value) -> Answer<Object> {
+    let old = find(world, call)?;
+    let path = call
+        .resource()
+        .custom
+        .map_or_else(|| "/spec/replicas".to_owned(), |own| pointer(&own.scale["specReplicasPath"]));
+    let mut new = Value::clone(&old);
+    if let Some(replicas) = new.pointer_mut(&path) {
+        *replicas = scale["spec"]["replicas"].clone();
+    }
+    new["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
+    replace(world, call, &old, new)
 }
 
 /// Replaces `old` by `new`, with the validation of every write.
@@ -190,18 +302,18 @@ fn replace(world: &mut World, call: &Call<'_>, old: &Object, mut new: Value) -> 
     }
     check_uid(resource, &key.name, old, &new)?;
     let subresource = call.subresource();
+    let has_status = !resource.is_custom() || resource.subresources.contains(&"status");
     match subresource {
         "status" => {
             let status = new["status"].clone();
             new = Value::clone(old);
             new["status"] = status;
         }
-        _ => new["status"] = old["status"].clone(),
+        _ if has_status => new["status"] = old["status"].clone(),
+        _ => {}
     }
-    if new["status"].is_null()
-        && let Some(map) = new.as_object_mut()
-    {
-        map.remove("status");
+    if new["status"].is_null() {
+        remove_status(&mut new);
     }
     settle_metadata(old, &mut new);
     complete(resource, &mut new);
@@ -217,6 +329,13 @@ fn replace(world: &mut World, call: &Call<'_>, old: &Object, mut new: Value) -> 
         }
     } else {
         track(old, &mut written, &writer);
+    }
+    let is_deleted = !old["metadata"]["deletionTimestamp"].is_null();
+    let is_running = world.pods.contains_key(&key);
+    if is_deleted && has_finalizers(old) && !has_finalizers(&written) && !is_running && !call.dry_run() {
+        // The last finalizer was removed.
+        world.remove(&key);
+        return Ok(Arc::new(written));
     }
     store(world, call, key, written)
 }
@@ -234,13 +353,13 @@ fn strip(object: &Value) -> Value {
 
 /// Sets the fields that clients cannot change: identity, and the generation, which counts changes of `spec`.
 fn settle_metadata(old: &Value, new: &mut Value) {
-    for field in ["uid", "creationTimestamp", "namespace", "name"] {
+    let fixed =
+        ["uid", "creationTimestamp", "namespace", "name", "deletionTimestamp", "deletionGracePeriodSeconds"];
+    for field in fixed {
         new["metadata"][field] = old["metadata"][field].clone();
     }
-    if new["metadata"]["namespace"].is_null()
-        && let Some(metadata) = new["metadata"].as_object_mut()
-    {
-        metadata.remove("namespace");
+    if let Some(metadata) = new["metadata"].as_object_mut() {
+        metadata.retain(|field, value| !(value.is_null() && fixed.contains(&field.as_str())));
     }
     let generation = number(&old["metadata"]["generation"]);
     let changed = i64::from(old["spec"] != new["spec"]);
@@ -261,35 +380,57 @@ fn check_uid(resource: &Resource, name: &str, old: &Value, new: &Value) -> Answe
     Err(Failure::conflict(resource, name, &why))
 }
 
+/// The content types of patches; those of custom resources lack strategic merge patches.
+const PATCHES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+    "application/strategic-merge-patch+json",
+];
+
 /// Applies a patch: JSON patch, merge patch, strategic merge patch or server-side apply.
-fn change(world: &mut World, call: &Call<'_>, content_type: &str, body: &[u8]) -> Answer<(u16, Value)> {
-    let document = read_body(body)?;
-    if content_type.starts_with("application/apply-patch") {
+fn change(world: &mut World, call: &Call<'_>, content_type: &str, body: &[u8]) -> Answer<(u16, Object)> {
+    let offered = if call.resource().is_custom() { &PATCHES[..3] } else { PATCHES };
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !offered.contains(&media_type) {
+        return Err(if call.resource().is_custom() {
+            Failure::unsupported(offered)
+        } else {
+            Failure::unsupported_patch()
+        });
+    }
+    let document = payload::json(body)?;
+    if media_type == "application/apply-patch+yaml" {
         return server_side_apply(world, call, document);
     }
     let old = find(world, call)?;
-    let scale = call.subresource() == "scale";
-    let mut new = if scale { scale_of(&old) } else { Value::clone(&old) };
-    match content_type.split(';').next().unwrap_or_default() {
-        "application/merge-patch+json" => patch::merge(&mut new, &document),
-        "application/strategic-merge-patch+json" => patch::strategic(&mut new, &document),
-        "application/json-patch+json" => patch::json_patch(&mut new, &document)?,
-        other => return Err(Failure::unsupported(other)),
+    let is_scale = call.subresource() == "scale";
+    let mut new = if is_scale { scale_of(call.resource(), &old) } else { Value::clone(&old) };
+    match media_type {
+        "application/merge-patch+json" => patch::merge(&mut new, &document.object),
+        "application/strategic-merge-patch+json" => patch::strategic(&mut new, &document.object),
+        _ => patch::json_patch(&mut new, &document.object)?,
     }
-    let stored = if scale { update(world, call, &new)? } else { replace(world, call, &old, new)? };
-    Ok((200, Value::clone(&stored)))
+    if is_scale {
+        return scale(world, call, &new).map(|object| (200, object));
+    }
+    conform::patched(call, &document, media_type == "application/strategic-merge-patch+json", &mut new)?;
+    replace(world, call, &old, new).map(|object| (200, object))
 }
 
-fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answer<(u16, Value)> {
-    let (resource, key) = (call.resource(), call.key());
+fn server_side_apply(world: &mut World, call: &Call<'_>, document: Payload) -> Answer<(u16, Object)> {
+    let (resource, key, config) = (call.resource(), call.key(), document.object);
     if !call.query.contains_key("fieldManager") {
-        return Err(Failure::bad_request(
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
+        let why = "Required value: is required for apply patch";
+        return Err(Failure::invalid_options("PatchOptions", "fieldManager", why));
     }
     if config["kind"] != resource.kind || config["apiVersion"] != resource.api_version() {
-        return Err(Failure::bad_request("the kind and apiVersion of the object do not match the request"));
+        let text = |field: &str| config[field].as_str().unwrap_or_default();
+        let slash = if text("apiVersion").contains('/') { "" } else { "/" };
+        let why = format!("invalid object type: {slash}{}, Kind={}", text("apiVersion"), text("kind"));
+        return Err(Failure::bad_request(why));
     }
+    conform::applied(call, &config)?;
     let writer = Writer { manager: &call.manager, subresource: call.subresource(), now: world.now };
     let Some(old) = world.store.get(&key).cloned() else {
         if let Some(uid) = config["metadata"]["uid"].as_str() {
@@ -298,7 +439,7 @@ fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answe
             );
             return Err(Failure::conflict(resource, &key.name, &why));
         }
-        check_namespace(world, resource, call.namespace())?;
+        check_namespace(world, resource, call.namespace(), &key.name)?;
         let mut object = apply(&json!({}), &config, &writer, false)?;
         if resource.namespaced {
             object["metadata"]["namespace"] = json!(call.namespace());
@@ -307,7 +448,7 @@ fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answe
         complete(resource, &mut object);
         validate(world, resource, &Value::Null, &object)?;
         object["metadata"]["generation"] = json!(1);
-        return store(world, call, key, object).map(|object| (201, Value::clone(&object)));
+        return store(world, call, key, object).map(|object| (201, object));
     };
     check_uid(resource, &key.name, &old, &config)?;
     let sent = &config["metadata"]["resourceVersion"];
@@ -324,38 +465,19 @@ fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answe
         entries.map(|e| (e["manager"].clone(), e["fieldsV1"].clone())).collect::<Vec<_>>()
     };
     if strip(&old) == strip(&new) && owned(&old) == owned(&new) {
-        return Ok((200, Value::clone(&old)));
+        return Ok((200, old));
     }
-    store(world, call, key, new).map(|object| (200, Value::clone(&object)))
+    store(world, call, key, new).map(|object| (200, object))
 }
 
-fn delete(world: &mut World, call: &Call<'_>) -> Answer<Value> {
-    let object = find(world, call)?;
-    if call.dry_run() {
-        return Ok(Value::clone(&object));
-    }
-    let deleted = world.delete(&call.key());
-    Ok(match call.resource().kind {
-        "Pod" => deleted.map_or(Value::Null, |object| Value::clone(&object)),
-        _ => json!({
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Success",
-            "details": {
-                "name": call.name(),
-                "group": call.resource().group,
-                "kind": call.resource().plural,
-                "uid": object["metadata"]["uid"],
-            },
-        }),
-    })
-}
-
-fn scale_of(object: &Value) -> Value {
+fn scale_of(resource: &Resource, object: &Value) -> Value {
     let labels = object["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
     let selector: Vec<String> =
         labels.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    let at = |name: &str, built_in: &str| {
+        let path = resource.custom.map_or_else(|| built_in.to_owned(), |own| pointer(&own.scale[name]));
+        object.pointer(&path).cloned().unwrap_or_else(|| json!(0))
+    };
     json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -365,12 +487,10 @@ fn scale_of(object: &Value) -> Value {
             "uid": object["metadata"]["uid"],
             "resourceVersion": object["metadata"]["resourceVersion"],
         },
-        "spec": { "replicas": object["spec"]["replicas"] },
-        "status": { "replicas": object["status"]["replicas"], "selector": selector.join(",") },
+        "spec": { "replicas": at("specReplicasPath", "/spec/replicas") },
+        "status": {
+            "replicas": at("statusReplicasPath", "/status/replicas"),
+            "selector": selector.join(","),
+        },
     })
-}
-
-/// The resource of a manifest.
-pub(super) fn resource_of(object: &Value) -> Option<&'static Resource> {
-    resource::by_kind(object["apiVersion"].as_str()?, object["kind"].as_str()?)
 }

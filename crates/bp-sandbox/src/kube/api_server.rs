@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use http::{Request, Response, request};
-use serde_json::{Value, json};
 
 use super::{
     Cluster, api,
     auth::verify_token,
     call::Call,
     discovery,
+    negotiation::{BUILT_IN, negotiate},
     resource::{Resource, Target},
-    status::{Answer, Failure, json_response},
+    status::{Answer, Failure},
 };
 use crate::{body::Body, endpoint::Endpoint};
 
@@ -69,33 +69,21 @@ impl Cluster {
         }
     }
 
-    /// Answers a SelfSubjectAccessReview.
-    pub(super) fn review(&self, mut review: Value) -> Value {
-        let requested = &review["spec"]["resourceAttributes"];
-        let text = |field: &str| requested[field].as_str().unwrap_or_default().to_owned();
-        let plural = match text("subresource").as_str() {
-            "" => text("resource"),
-            sub => format!("{}/{sub}", text("resource")),
-        };
-        let allowed = !self.rules().denied.contains(&(text("verb"), plural));
-        review["status"] = json!({ "allowed": allowed });
-        review
-    }
-
     fn respond(self: &Arc<Self>, parts: &request::Parts, body: &[u8]) -> Answer<Response<Body>> {
         let user = self.authenticate(parts)?;
         let path = parts.uri.path();
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
             return Ok(Response::new(Body::from("ok")));
         }
-        if let Some(document) = discovery::answer(path, &self.options.version) {
-            return Ok(json_response(200, &document));
+        if let Some(response) = discovery::answer(parts, &self.options.version, &self.resources) {
+            return response;
         }
-        let call = Call::read(parts, &user).ok_or_else(Failure::no_such_path)?;
+        let mut call = Call::read(parts, &user, &self.resources).ok_or_else(Failure::no_such_path)?;
         if call.verb.is_empty() {
             return Err(Failure::method());
         }
         self.authorize(call.user, call.verb, &call.target)?;
+        call.negotiate(parts)?;
         let content_type =
             parts.headers.get("content-type").and_then(|c| c.to_str().ok()).unwrap_or_default();
         api::answer(self, &call, content_type, body)
@@ -109,7 +97,7 @@ impl Endpoint for Cluster {
 
     /// `list pods`, `patch deployments`, `get pods/log`; for a path that is not a resource, `GET /version`.
     fn operation(&self, parts: &request::Parts, _: &[u8]) -> String {
-        match Call::read(parts, "") {
+        match Call::read(parts, "", &self.resources) {
             Some(call) => {
                 let sub = call.target.subresource.map(|sub| format!("/{sub}")).unwrap_or_default();
                 format!("{} {}{sub}", call.verb, call.target.resource.plural)
@@ -125,7 +113,9 @@ impl Endpoint for Cluster {
                 Ok(body) => self.respond(&parts, &body),
                 Err(_) => Err(Failure::bad_request("the request body ended before it was complete")),
             };
-            answer.unwrap_or_else(|failure| failure.response())
+            // A client that accepts no format gets its error as JSON.
+            let accepted = || negotiate(&parts.headers, BUILT_IN).unwrap_or_default();
+            answer.unwrap_or_else(|failure| accepted().render(failure.code(), &failure.status()))
         })
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    daemon_set, deployment, endpoints, job, load_balancers,
+    custom, daemon_set, deployment, disruption, endpoints, garbage, job, load_balancers,
     pods::{self, NewPod, PodNotCreated},
     resource,
     run::PodRun,
@@ -17,66 +17,39 @@ use super::{
 
 /// Runs all controllers once.
 pub(super) fn reconcile(world: &mut World) {
-    collect_garbage(world);
+    custom::reconcile(world);
+    garbage::reconcile(world);
     adopt_pods(world);
-    for set in world.store.list("replicasets", "").cloned().collect::<Vec<_>>() {
+    for set in active(world, "replicasets") {
         sync_replica_set(world, &set);
     }
-    for object in world.store.list("deployments", "").cloned().collect::<Vec<_>>() {
+    for object in active(world, "deployments") {
         deployment::sync(world, &object);
     }
-    for object in world.store.list("statefulsets", "").cloned().collect::<Vec<_>>() {
+    for object in active(world, "statefulsets") {
         stateful_set::sync(world, &object);
     }
-    for object in world.store.list("daemonsets", "").cloned().collect::<Vec<_>>() {
+    for object in active(world, "daemonsets") {
         daemon_set::sync(world, &object);
     }
-    for object in world.store.list("jobs", "").cloned().collect::<Vec<_>>() {
+    for object in active(world, "jobs") {
         job::sync(world, &object);
     }
     endpoints::reconcile(world);
     load_balancers::reconcile(world);
+    disruption::reconcile(world);
 }
 
-/// Deletes objects whose owner no longer exists.
-fn collect_garbage(world: &mut World) {
-    for (owned, owner) in [
-        ("replicasets", "deployments"),
-        ("pods", "replicasets"),
-        ("pods", "statefulsets"),
-        ("pods", "daemonsets"),
-        ("pods", "jobs"),
-        ("controllerrevisions", "statefulsets"),
-        ("controllerrevisions", "daemonsets"),
-        ("services", "services"),
-        ("endpointslices", "services"),
-    ] {
-        for object in world.store.list(owned, "").cloned().collect::<Vec<_>>() {
-            let metadata = &object["metadata"];
-            let (Some(name), Some(kind)) = (
-                metadata["ownerReferences"][0]["name"].as_str(),
-                metadata["ownerReferences"][0]["kind"].as_str(),
-            ) else {
-                continue;
-            };
-            let namespace = metadata["namespace"].as_str().unwrap_or_default();
-            let served = resource::by_plural(owner).is_some_and(|r| r.kind == kind);
-            let exists = world
-                .store
-                .get(&Key::new(owner, namespace, name))
-                .is_some_and(|o| o["metadata"]["uid"] == metadata["ownerReferences"][0]["uid"]);
-            if served && !exists {
-                let name = metadata["name"].as_str().unwrap_or_default();
-                world.delete(&Key::new(owned, namespace, name));
-            }
-        }
-    }
+/// The objects that are not being deleted: controllers leave the pods of the others to the garbage collector.
+fn active(world: &World, plural: &'static str) -> Vec<Object> {
+    let objects = world.store.list(plural, "");
+    objects.filter(|object| object["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
 }
 
 /// Starts a simulated kubelet for every new pod.
 fn adopt_pods(world: &mut World) {
     let now = world.now;
-    for pod in world.store.list("pods", "").cloned().collect::<Vec<_>>() {
+    for pod in active(world, "pods") {
         let key = Key::of(resource::by_plural("pods").expect("pods are served"), &pod);
         world.pods.entry(key).or_insert_with(|| PodRun::new(&pod, now));
     }

@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::{endpoints, load_balancers, resource::Resource};
+use super::{custom, endpoints, load_balancers, resource::Resource};
 
 /// Sets `kind`, `apiVersion` and the defaults.
 pub(super) fn complete(resource: &Resource, object: &mut Value) {
     object["kind"] = json!(resource.kind);
+    if let Some(definition) = resource.custom {
+        object["apiVersion"] = json!(definition.stored_version);
+        return custom::complete(definition, object);
+    }
     object["apiVersion"] = json!(resource.api_version());
     let default = |at: &mut Value, field: &str, value: Value| {
         if at[field].is_null() {
@@ -54,6 +58,11 @@ pub(super) fn complete(resource: &Resource, object: &mut Value) {
         }
         "Service" => endpoints::complete(object),
         "HTTPRoute" => load_balancers::complete(object),
+        "CustomResourceDefinition" => custom::complete_definition(object),
+        "Namespace" => {
+            default(&mut object["spec"], "finalizers", json!(["kubernetes"]));
+            default(&mut object["status"], "phase", json!("Active"));
+        }
         "Secret" => {
             // `stringData` is stored base64-encoded in `data`.
             if let Some(plain) = object["stringData"].take().as_object() {

@@ -127,7 +127,24 @@ impl Rollout {
         };
         let revision = set["metadata"]["annotations"][REVISION].clone();
         world.update(&self.key, |d| d["metadata"]["annotations"][REVISION] = revision);
-        self.new = Some(set);
+        let annotations = self.copied_annotations();
+        let copied = world.update(&self.set_key(&set), |set| {
+            for (name, value) in annotations {
+                set["metadata"]["annotations"][name] = value;
+            }
+        });
+        self.new = Some(copied.unwrap_or(set));
+    }
+
+    /// The annotations that the current ReplicaSet has too, such as the change cause in `kubectl rollout history`.
+    fn copied_annotations(&self) -> Vec<(String, Value)> {
+        let own = |name: &str| {
+            name.starts_with("deployment.kubernetes.io/")
+                || name == "kubectl.kubernetes.io/last-applied-configuration"
+        };
+        let annotations = self.deployment["metadata"]["annotations"].as_object().into_iter().flatten();
+        let annotations = annotations.filter(|(name, _)| !own(name));
+        annotations.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// The annotations of the Deployment are also those of its new ReplicaSet, except the controller's own.

@@ -9,7 +9,7 @@ use super::{
     container::PodEvent,
     run::{ContainerRun, NOTICE, Phase, PodRun},
     store::{Key, Object, seconds},
-    world::{World, condition, condition_of},
+    world::{World, condition, condition_of, has_finalizers},
 };
 
 /// Performs the due transitions of one pod.
@@ -17,7 +17,10 @@ pub(super) fn step(world: &mut World, key: &Key) {
     let (Some(mut run), Some(pod)) = (world.pods.remove(key), world.store.get(key).cloned()) else { return };
     let now = world.now;
     if run.ends.is_some_and(|at| at <= now) {
-        world.remove(key);
+        // With finalizers, the object remains without its containers.
+        if !has_finalizers(&pod) {
+            world.remove(key);
+        }
         return;
     }
     match run.scheduling {
@@ -56,7 +59,8 @@ fn schedule(world: &mut World, run: &mut PodRun, pod: &Object) {
     let node_name = pod["spec"]["nodeName"].clone();
     let fits = |node: &&Object| {
         let named = node_name.is_null() || node["metadata"]["name"] == node_name;
-        named && wanted.iter().all(|(k, v)| node["metadata"]["labels"][k] == *v)
+        let open = !node_name.is_null() || node["spec"]["unschedulable"] != true;
+        named && open && wanted.iter().all(|(k, v)| node["metadata"]["labels"][k] == *v)
     };
     let fitting: Vec<&Object> = nodes.iter().filter(fits).collect();
     let key = Key::new(
@@ -65,7 +69,7 @@ fn schedule(world: &mut World, run: &mut PodRun, pod: &Object) {
         pod["metadata"]["name"].as_str().unwrap_or_default(),
     );
     if fitting.is_empty() {
-        let message = unschedulable(nodes.len());
+        let message = unschedulable(&nodes);
         if condition_of(&pod["status"], "PodScheduled")["message"] != message {
             world.event(pod, "default-scheduler", "Warning", "FailedScheduling", &message);
         }
@@ -88,10 +92,21 @@ fn schedule(world: &mut World, run: &mut PodRun, pod: &Object) {
     advance_inits(run, now + NOTICE);
 }
 
-fn unschedulable(nodes: usize) -> String {
+fn unschedulable(nodes: &[Object]) -> String {
+    let (all, cordoned) =
+        (nodes.len(), nodes.iter().filter(|node| node["spec"]["unschedulable"] == true).count());
+    let others = all - cordoned;
+    let mut reasons = Vec::new();
+    if others > 0 || all == 0 {
+        reasons.push(format!("{others} node(s) didn't match Pod's node affinity/selector"));
+    }
+    if cordoned > 0 {
+        reasons.push(format!("{cordoned} node(s) were unschedulable"));
+    }
     format!(
-        "0/{nodes} nodes are available: {nodes} node(s) didn't match Pod's node affinity/selector. \
-         preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+        "0/{all} nodes are available: {}. \
+         preemption: 0/{all} nodes are available: {all} Preemption is not helpful for scheduling.",
+        reasons.join(", ")
     )
 }
 

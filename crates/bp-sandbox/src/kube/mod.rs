@@ -1,9 +1,9 @@
 //! Simulated Kubernetes cluster: API server, workload controllers, scheduler and a scripted kubelet.
 //!
 //! Objects are stored as the JSON that clients send. Get, list, watch, create, update, delete and all patches are
-//! supported for every kind in `kubectl api-resources`; the controllers and the kubelet advance Deployments,
-//! ReplicaSets and pods with the sandbox's clock. Server-side apply tracks `managedFields` and reports conflicts like a
-//! real server.
+//! supported for every kind in `kubectl api-resources` and for custom resources, in JSON and protobuf; the controllers and
+//! the kubelet advance Deployments, ReplicaSets and pods with the sandbox's clock. Server-side apply tracks
+//! `managedFields` and reports conflicts like a real server.
 
 mod access;
 mod api;
@@ -11,27 +11,39 @@ mod api_server;
 mod apply;
 mod auth;
 mod call;
+mod conform;
 mod container;
 mod controllers;
+mod custom;
 mod daemon_set;
 mod defaults;
+mod definition;
+mod deletion;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoints;
 mod fields;
+mod garbage;
 mod job;
 mod kubelet;
 mod load_balancers;
 mod log;
 mod native;
+mod negotiation;
+mod objects;
 mod openapi;
 mod options;
 mod patch;
+mod payload;
 mod pods;
+mod protobuf;
 mod resource;
+mod reviews;
 mod revisions;
 mod rules;
 mod run;
+mod schema;
 mod selector;
 mod simulation;
 mod stateful_set;
@@ -50,7 +62,7 @@ pub use self::{
     auth::{SECRET_ACCESS_KEY, verify_token},
     options::ClusterOptions,
 };
-use self::{rules::Rules, world::World};
+use self::{resource::Resources, rules::Rules, world::World};
 #[cfg(feature = "aws")]
 use crate::aws::Identities;
 use crate::{clock::Clock, runtime::Runtime, sync::lock};
@@ -65,6 +77,8 @@ pub struct Cluster {
     identities: Arc<Identities>,
     world: Mutex<World>,
     rules: Mutex<Rules>,
+    /// The same as in the world.
+    resources: Resources,
     /// The store's version: watches wait for it to change.
     changed: tokio::sync::watch::Sender<u64>,
     /// Open watches end when this changes.
@@ -93,6 +107,7 @@ impl Cluster {
             clock,
             #[cfg(feature = "aws")]
             identities,
+            resources: world.resources.clone(),
             world: Mutex::new(world),
             rules: Mutex::default(),
             changed: tokio::sync::watch::Sender::new(0),
@@ -120,9 +135,16 @@ impl Cluster {
 
     /// The state as of now.
     fn enter(&self) -> MutexGuard<'_, World> {
-        let mut world = lock(&self.world);
-        world.step(self.clock.now());
-        world
+        // Fixed, so that an accelerated clock cannot outrun the simulation for ever.
+        let now = self.clock.now();
+        loop {
+            let mut world = lock(&self.world);
+            if world.step(now) {
+                return world;
+            }
+            drop(world);
+            std::thread::yield_now();
+        }
     }
 
     /// Changes the state as of now, and wakes the watches.

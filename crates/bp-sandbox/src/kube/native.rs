@@ -1,6 +1,6 @@
 //! Set up, modify and inspect a cluster in tests, without HTTP.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Cluster, api,
     call::Call,
-    resource::{Target, by_plural},
+    resource::{Resource, Target},
     status::Failure,
     store::{Key, seconds},
     world::{condition, condition_of, is_ready},
@@ -48,7 +48,7 @@ impl Cluster {
     /// # Panics
     /// When the kind is not supported or the object is invalid.
     pub fn create(&self, object: Value) -> Value {
-        let resource = api::resource_of(&object).expect("the sandbox supports this kind");
+        let resource = self.resource_of(&object).expect("the sandbox supports this kind");
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
         let target = Target {
             resource,
@@ -56,14 +56,8 @@ impl Cluster {
             name: None,
             subresource: None,
         };
-        let call = Call {
-            target,
-            verb: "create",
-            query: BTreeMap::new(),
-            manager: "kubectl-client-side-apply".to_owned(),
-            user: "kubernetes-admin",
-            table: false,
-        };
+        let manager = "kubectl-client-side-apply".to_owned();
+        let call = Call { manager, ..Call::new(target, "create", "kubernetes-admin") };
         self.write(|world| {
             let space = Key::new("namespaces", "", &namespace);
             if world.store.get(&space).is_none() {
@@ -111,14 +105,14 @@ impl Cluster {
 
     /// An object by the plural of its kind.
     pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        let plural = by_plural(plural)?.plural;
-        self.enter().store.get(&Key::new(plural, namespace, name)).map(|object| Value::clone(object))
+        let stored = self.resources.by_plural(plural)?.stored;
+        self.enter().store.get(&Key::new(stored, namespace, name)).map(|object| Value::clone(object))
     }
 
     /// All objects of a kind in a namespace.
     pub fn objects(&self, plural: &str, namespace: &str) -> Vec<Value> {
-        let Some(resource) = by_plural(plural) else { return Vec::new() };
-        self.enter().store.list(resource.plural, namespace).map(|object| Value::clone(object)).collect()
+        let Some(resource) = self.resources.by_plural(plural) else { return Vec::new() };
+        self.enter().store.list(resource.stored, namespace).map(|object| Value::clone(object)).collect()
     }
 
     /// Patches an object as the field manager `manager` would, with a strategic merge patch.
@@ -136,7 +130,7 @@ impl Cluster {
     /// # Panics
     /// When the kind is not supported or the object is invalid.
     pub fn apply(self: &Arc<Self>, manager: &str, object: &Value) {
-        let resource = api::resource_of(object).expect("the sandbox supports this kind");
+        let resource = self.resource_of(object).expect("the sandbox supports this kind");
         let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
         let query = format!("fieldManager={manager}&force=true");
         let kind = "application/apply-patch+yaml";
@@ -152,14 +146,14 @@ impl Cluster {
         name: &str,
         patch: &Value,
     ) {
-        let resource = by_plural(plural).expect("the sandbox supports this kind");
+        let resource = self.resources.by_plural(plural).expect("the sandbox supports this kind");
         let path = match resource.group {
             "" => format!("/api/v1/namespaces/{namespace}/{plural}/{name}"),
             group => format!("/apis/{group}/{}/namespaces/{namespace}/{plural}/{name}", resource.version),
         };
         let request = http::Request::builder().method(Method::PATCH).uri(format!("{path}?{query}")).body(());
         let (parts, ()) = request.expect("constant parts").into_parts();
-        let call = Call::read(&parts, "kubernetes-admin").expect("a valid path");
+        let call = Call::read(&parts, "kubernetes-admin", &self.resources).expect("a valid path");
         if let Err(failure) = api::answer(self, &call, content_type, patch.to_string().as_bytes()) {
             panic!("{}", failure.message());
         }
@@ -167,9 +161,14 @@ impl Cluster {
 
     /// Deletes an object.
     pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
-        if let Some(resource) = by_plural(plural) {
-            self.write(|world| world.delete(&Key::new(resource.plural, namespace, name)));
+        if let Some(resource) = self.resources.by_plural(plural) {
+            self.write(|world| world.delete(&Key::new(resource.stored, namespace, name)));
         }
+    }
+
+    /// The resource of a manifest.
+    fn resource_of(&self, object: &Value) -> Option<&'static Resource> {
+        self.resources.by_kind(object["apiVersion"].as_str()?, object["kind"].as_str()?)
     }
 
     /// Appends lines to the log of a container.

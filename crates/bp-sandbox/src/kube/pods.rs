@@ -60,6 +60,10 @@ pub(super) fn create(
     }
     let admitted = match world.refused_pods.clone() {
         Some(failure) => Err(failure),
+        None if world.is_terminating(namespace) => {
+            let pods = resource::by_plural("pods").expect("pods are served");
+            Err(Failure::terminating_namespace(pods, &new.name, namespace))
+        }
         None => admit(world, namespace, &new.name, &template["spec"]),
     };
     if let Err(failure) = admitted {

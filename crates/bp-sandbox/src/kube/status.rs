@@ -91,6 +91,29 @@ impl Failure {
         Failure { details, ..Failure::new(404, "NotFound", message) }
     }
 
+    /// The namespace of a new object is being deleted.
+    pub(super) fn terminating_namespace(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let cause = json!({
+            "reason": "NamespaceTerminating",
+            "message": format!("namespace {namespace} is being terminated"),
+            "field": "metadata.namespace",
+        });
+        Failure::refused(resource, name, &why).caused_by(vec![cause])
+    }
+
+    /// An eviction that a PodDisruptionBudget does not allow.
+    pub(super) fn disruption_budget(why: &str) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let cause = json!({ "reason": "DisruptionBudget", "message": why });
+        Failure { details: json!({}), ..Failure::new(429, "TooManyRequests", message) }.caused_by(vec![cause])
+    }
+
+    pub(super) fn internal(why: &str) -> Self {
+        Failure::new(500, "InternalError", format!("Internal error occurred: {why}"))
+    }
+
     /// A denial by an admission webhook.
     pub(super) fn webhook(webhook: &str, why: &str) -> Self {
         Failure::new(403, "Forbidden", format!("admission webhook {webhook:?} denied the request: {why}"))
@@ -171,14 +194,9 @@ impl Failure {
             "" => format!("{} {name:?} is invalid: {list}", resource.kind),
             group => format!("{}.{group} {name:?} is invalid: {list}", resource.kind),
         };
-        let cause = |(field, why): &(String, String)| {
-            let required = why.starts_with("Required");
-            let reason = if required { "FieldValueRequired" } else { "FieldValueInvalid" };
-            json!({ "reason": reason, "message": why, "field": field })
-        };
         let mut failure = Failure::new(422, "Invalid", message).with_details(resource, name);
         failure.details["kind"] = json!(resource.kind);
-        failure.caused_by(wrong.iter().map(cause).collect())
+        failure.caused_by(wrong.iter().map(|(field, why)| cause(field, why)).collect())
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -191,9 +209,75 @@ impl Failure {
         Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }
     }
 
-    pub(super) fn unsupported(content_type: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format: {content_type}");
+    /// The content type of the patch is not supported for this kind; the server does not list those that are.
+    pub(super) fn unsupported_patch() -> Self {
+        Failure {
+            details: json!({}),
+            ..Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+        }
+    }
+
+    /// The content type of the body is not one of these.
+    pub(super) fn unsupported(offered: &[&str]) -> Self {
+        let offered = offered.join(", ");
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {offered}"
+        );
         Failure::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// The client accepts no format of the route of a built-in kind.
+    pub(super) fn no_representation(offered: &[&str], is_list: bool) -> Self {
+        let mut all: Vec<String> = offered.iter().map(|offer| (*offer).to_owned()).collect();
+        if is_list {
+            let streams = offered.iter().filter(|offer| !offer.ends_with("/yaml"));
+            all.extend(streams.map(|offer| format!("{offer};stream=watch")));
+        }
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", all.join(", "));
+        Failure { details: json!({}), ..Failure::new(406, "NotAcceptable", message) }
+    }
+
+    /// The deletion of another object, or of another version of it, than the client has seen.
+    pub(super) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let kind = match resource.group {
+            "" => resource.kind.to_owned(),
+            group => format!("{}.{group}", resource.kind),
+        };
+        let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
+        let mut failure = Failure::new(409, "Conflict", message).with_details(resource, name);
+        failure.details["kind"] = json!(resource.kind);
+        failure
+    }
+
+    /// The client accepts none of these formats.
+    pub(super) fn not_acceptable(offered: &[&str]) -> Self {
+        let message = format!("only the following media types are accepted: {}", offered.join(", "));
+        Failure::new(406, "NotAcceptable", message)
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        Failure::new(413, "RequestEntityTooLarge", message)
+    }
+
+    /// An error that the server does not classify.
+    pub(super) fn unknown(message: impl Into<String>) -> Self {
+        Failure::new(500, "", message)
+    }
+
+    /// An invalid field of the options of a request, such as `PatchOptions`.
+    pub(super) fn invalid_options(options: &str, field: &str, why: &str) -> Self {
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {field}: {why}");
+        let details = json!({ "group": "meta.k8s.io", "kind": options });
+        Failure { details, ..Failure::new(422, "Invalid", message) }.caused_by(vec![cause(field, why)])
+    }
+
+    /// A patch whose result is invalid; `shown` is the patch or its result.
+    pub(super) fn invalid_patch(shown: &str, why: &str) -> Self {
+        let detail = format!("Invalid value: {shown:?}: {why}");
+        let message = format!(" \"\" is invalid: patch: {detail}");
+        let causes = vec![json!({ "reason": "FieldValueInvalid", "message": detail, "field": "patch" })];
+        Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }.caused_by(causes)
     }
 
     /// The message, as quoted in events and conditions.
@@ -209,17 +293,46 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
         status
     }
 
-    pub(super) fn response(&self) -> Response<Body> {
-        json_response(self.code, &self.status())
+    pub(super) fn code(&self) -> u16 {
+        self.code
+    }
+}
+
+/// The cause of an invalid field; the reason follows from the text.
+fn cause(field: &str, why: &str) -> Value {
+    let reason = match why {
+        _ if why.starts_with("Required value") => "FieldValueRequired",
+        _ if why.starts_with("Unsupported value") => "FieldValueNotSupported",
+        _ if why.starts_with("Too long") => "FieldValueTooLong",
+        _ if why.contains(" in body must be of type ") => "FieldValueTypeInvalid",
+        _ => "FieldValueInvalid",
+    };
+    json!({ "reason": reason, "message": why, "field": field })
+}
+
+/// A value as Go prints it with `%v`: `map[spec:map[replicas:2]]`.
+pub(super) fn go_format(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_format).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut entries: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", go_format(v))).collect();
+            entries.sort_unstable();
+            format!("map[{}]", entries.join(" "))
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 

@@ -29,7 +29,7 @@ impl Key {
     pub(super) fn of(resource: &Resource, object: &Value) -> Self {
         let metadata = &object["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-        Key::new(resource.plural, if resource.namespaced { text("namespace") } else { "" }, text("name"))
+        Key::new(resource.stored, if resource.namespaced { text("namespace") } else { "" }, text("name"))
     }
 }
 
@@ -60,6 +60,11 @@ impl Store {
         self.version
     }
 
+    /// The number of objects.
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
     pub(super) fn compacted(&self) -> u64 {
         self.compacted
     }
@@ -77,6 +82,11 @@ impl Store {
             .take_while(move |(k, _)| k.plural == plural)
             .take_while(move |(k, _)| namespace.is_empty() || k.namespace == namespace)
             .map(|(_, object)| object)
+    }
+
+    /// The keys and objects of all kinds.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        self.objects.iter()
     }
 
     /// Stores an object. A new object gets a uid and a creation time; an unchanged object is not written.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    endpoints, pods,
+    custom, endpoints, pods,
     resource::Resource,
     selector::selects,
     status::{Answer, Failure},
@@ -28,7 +28,7 @@ pub(super) fn validate(world: &World, resource: &Resource, old: &Value, new: &Va
     let template = match resource.kind {
         "Job" => {
             if !old.is_null() && old["spec"]["template"] != new["spec"]["template"] {
-                let why = "Invalid value: field is immutable".to_owned();
+                let why = format!("Invalid value: {}: field is immutable", new["spec"]["template"]);
                 wrong.push(("spec.template".to_owned(), why));
             }
             Some(("spec.template.spec", &new["spec"]["template"]["spec"]))
@@ -38,11 +38,12 @@ pub(super) fn validate(world: &World, resource: &Resource, old: &Value, new: &Va
             if spec["selector"].is_null() {
                 wrong.push(required("spec.selector"));
             } else if !selects(&spec["selector"], &spec["template"]["metadata"]["labels"]) {
-                let why = "Invalid value: `selector` does not match template `labels`".to_owned();
+                let labels = &spec["template"]["metadata"]["labels"];
+                let why = format!("Invalid value: {labels}: `selector` does not match template `labels`");
                 wrong.push(("spec.template.metadata.labels".to_owned(), why));
             }
             if !old.is_null() && old["spec"]["selector"] != spec["selector"] {
-                let why = "Invalid value: field is immutable".to_owned();
+                let why = format!("Invalid value: {}: field is immutable", spec["selector"]);
                 wrong.push(("spec.selector".to_owned(), why));
             }
             Some(("spec.template.spec", &spec["template"]["spec"]))
@@ -50,6 +51,12 @@ pub(super) fn validate(world: &World, resource: &Resource, old: &Value, new: &Va
         "Pod" => Some(("spec", &new["spec"])),
         _ => None,
     };
+    if let Some(definition) = resource.custom {
+        wrong.extend(custom::violations(definition, new));
+    }
+    if resource.kind == "CustomResourceDefinition" {
+        wrong.extend(custom::validate_definition(new));
+    }
     if resource.kind == "Service" {
         wrong.extend(endpoints::validate(new));
     }

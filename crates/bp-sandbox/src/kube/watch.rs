@@ -9,12 +9,25 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Cluster, resource::Resource, selector::Selector, status::Failure, store::Change};
+use super::{
+    Cluster,
+    negotiation::{Accepted, Format, Transform, metadata},
+    objects::versioned,
+    protobuf,
+    resource::Resource,
+    selector::Selector,
+    status::Failure,
+    store::{Change, Object},
+    table,
+};
 use crate::body::Body;
 
 /// The parameters of a watch.
 pub(super) struct Request {
     pub(super) resource: &'static Resource,
+    pub(super) accepted: Accepted,
+    /// The part of an object in the rows of a `Table`.
+    pub(super) objects: table::Objects,
     pub(super) namespace: String,
     pub(super) selector: Selector,
     /// The resource version to start after; `None` starts with the current objects.
@@ -35,6 +48,8 @@ struct Watch {
     ends: Timestamp,
     bookmark: Timestamp,
     over: bool,
+    /// Whether an event with the columns of a `Table` was sent.
+    has_columns: bool,
 }
 
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -45,16 +60,31 @@ pub(super) fn open(cluster: Arc<Cluster>, request: Request) -> Response<Body> {
     let (changed, restarted) = (cluster.changed.subscribe(), cluster.restarted.subscribe());
     let (ends, bookmark) = (now + request.timeout, now + BOOKMARKS);
     let queue = VecDeque::new();
-    let mut watch =
-        Watch { cluster, request, version: 0, queue, changed, restarted, ends, bookmark, over: false };
+    let mut watch = Watch {
+        cluster,
+        request,
+        version: 0,
+        queue,
+        changed,
+        restarted,
+        ends,
+        bookmark,
+        over: false,
+        has_columns: false,
+    };
     watch.begin();
-    let lines = stream::unfold(watch, |mut watch| async move {
-        let line = watch.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))), watch))
+    let media_type = match watch.request.accepted.format {
+        Format::Protobuf => format!("{};stream=watch", protobuf::MEDIA_TYPE),
+        Format::Json | Format::Yaml => "application/json".to_owned(),
+    };
+    let events = stream::unfold(watch, |mut watch| async move {
+        let event = watch.next().await?;
+        let bytes = watch.encode(event)?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), watch))
     });
     Response::builder()
-        .header("content-type", "application/json")
-        .body(Body::stream(lines))
+        .header("content-type", media_type)
+        .body(Body::stream(events))
         .expect("constant headers")
 }
 
@@ -70,7 +100,7 @@ impl Watch {
             }
             Some(version) => self.version = version,
             None => {
-                let objects = world.store.list(self.request.resource.plural, &self.request.namespace);
+                let objects = world.store.list(self.request.resource.stored, &self.request.namespace);
                 let matching = objects.filter(|object| self.request.selector.matches(object));
                 self.queue.extend(matching.map(|object| json!({ "type": "ADDED", "object": **object })));
                 self.version = world.store.version();
@@ -79,6 +109,40 @@ impl Watch {
                     end["object"]["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
                     self.queue.push_back(end);
                 }
+            }
+        }
+    }
+
+    /// An event in the format of the response: a line of JSON or a frame of protobuf.
+    fn encode(&mut self, mut event: Value) -> Option<Bytes> {
+        let is_object = event["type"] != "ERROR";
+        if is_object {
+            let object = Object::new(event["object"].take());
+            event["object"] = self.transform(&object, event["type"] == "BOOKMARK");
+        }
+        match self.request.accepted.format {
+            Format::Json | Format::Yaml => Some(Bytes::from(format!("{event}\n"))),
+            Format::Protobuf => {
+                let document = protobuf::encode(&event["object"])?.ok()?;
+                Some(Bytes::from(protobuf::frame(event["type"].as_str()?, &document)))
+            }
+        }
+    }
+
+    fn transform(&mut self, object: &Object, is_bookmark: bool) -> Value {
+        let request = &self.request;
+        match request.accepted.transform {
+            Transform::Full => Value::clone(&versioned(request.resource, object)),
+            Transform::Metadata => metadata(object),
+            Transform::Table => {
+                let rows = if is_bookmark { &[][..] } else { std::slice::from_ref(object) };
+                let mut table =
+                    table::rows(request.resource, rows, request.objects, self.cluster.clock.now());
+                table["metadata"] = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
+                if !std::mem::replace(&mut self.has_columns, true) {
+                    table["columnDefinitions"] = table::columns(request.resource);
+                }
+                table
             }
         }
     }
@@ -123,7 +187,7 @@ impl Watch {
         let request = &self.request;
         let in_namespace =
             |change: &&Change| request.namespace.is_empty() || change.key.namespace == request.namespace;
-        let changes = world.store.since(self.version, request.resource.plural).filter(in_namespace);
+        let changes = world.store.since(self.version, request.resource.stored).filter(in_namespace);
         self.queue.extend(changes.filter_map(|change| line(change, &request.selector)));
         self.version = self.version.max(world.store.version());
         world.next_due()

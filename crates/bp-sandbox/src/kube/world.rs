@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     load_balancers::LoadBalancers,
+    resource::Resources,
     run::PodRun,
     status::Failure,
     store::{Key, Object, Store, seconds},
@@ -23,6 +24,7 @@ const NOTICE: Duration = Duration::from_millis(50);
 /// The objects, the running pods, and the times of the next transitions.
 pub(super) struct World {
     pub(super) store: Store,
+    pub(super) resources: Resources,
     pub(super) runtime: Arc<Runtime>,
     /// The running pods.
     pub(super) pods: BTreeMap<Key, PodRun>,
@@ -53,6 +55,7 @@ impl World {
     pub(super) fn new(runtime: Arc<Runtime>, architecture: String, now: Timestamp) -> Self {
         World {
             store: Store::default(),
+            resources: Resources::default(),
             runtime,
             pods: BTreeMap::new(),
             architecture,
@@ -95,17 +98,35 @@ impl World {
         removed
     }
 
-    /// Deletes an object; a pod is removed after its grace period.
+    /// Deletes an object; a pod is removed after its grace period, a namespace when it is empty, and an object with
+    /// finalizers when it has none.
     pub(super) fn delete(&mut self, key: &Key) -> Option<Object> {
         let now = self.now;
-        let Some(run) = self.pods.get_mut(key) else { return self.remove(key) };
-        run.end(now);
-        self.update(key, |pod| {
-            if pod["metadata"]["deletionTimestamp"].is_null() {
-                pod["metadata"]["deletionTimestamp"] = json!(seconds(now));
-                pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+        let grace = match self.pods.get_mut(key) {
+            Some(run) => {
+                run.end(now);
+                Some(30)
+            }
+            None if key.plural == "namespaces" => None,
+            None if !has_finalizers(self.store.get(key)?) => return self.remove(key),
+            None => Some(0),
+        };
+        self.update(key, |object| {
+            if !object["metadata"]["deletionTimestamp"].is_null() {
+                return;
+            }
+            object["metadata"]["deletionTimestamp"] = json!(seconds(now));
+            match grace {
+                Some(grace) => object["metadata"]["deletionGracePeriodSeconds"] = json!(grace),
+                None => object["status"]["phase"] = json!("Terminating"),
             }
         })
+    }
+
+    /// Whether the namespace exists and is being deleted.
+    pub(super) fn is_terminating(&self, namespace: &str) -> bool {
+        let namespace = self.store.get(&Key::new("namespaces", "", namespace));
+        namespace.is_some_and(|namespace| !namespace["metadata"]["deletionTimestamp"].is_null())
     }
 
     /// Modifies an object, if it exists.
@@ -128,6 +149,9 @@ impl World {
     pub(super) fn event(&mut self, object: &Value, source: &str, kind: &str, reason: &str, message: &str) {
         let metadata = &object["metadata"];
         let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
+        if self.is_terminating(&namespace) {
+            return;
+        }
         let same = |event: &&Object| {
             event["involvedObject"]["uid"] == metadata["uid"]
                 && event["reason"] == reason
@@ -180,6 +204,11 @@ pub(super) fn owner(object: &Value) -> Value {
         "controller": true,
         "blockOwnerDeletion": true,
     }])
+}
+
+/// Whether something must happen before the object is removed.
+pub(super) fn has_finalizers(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 /// Sets a condition; its transition time changes only with its status.

@@ -40,9 +40,14 @@ impl Cluster {
 
     /// A kubectl command as a user.
     pub(super) fn kubectl(&self, user: &str, arguments: &[&str]) -> Command {
-        let mut kubectl = Command::new(&self.kubectl);
-        kubectl.env("KUBECONFIG", self.kubeconfig(user)).env("HOME", &self.home).args(arguments);
-        kubectl
+        self.client(user, &self.kubectl, arguments)
+    }
+
+    /// A command of a client as a user.
+    pub(super) fn client(&self, user: &str, program: &Path, arguments: &[&str]) -> Command {
+        let mut client = Command::new(program);
+        client.env("KUBECONFIG", self.kubeconfig(user)).env("HOME", &self.home).args(arguments);
+        client
     }
 
     /// Runs kubectl as the administrator and returns its output.

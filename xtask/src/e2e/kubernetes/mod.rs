@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::{cluster::Cluster, control_plane::NAMESPACE};
 use super::{
+    everyday::{self, Clients},
     library::Environment,
     test_run::TestRun,
     tools::{AWS_CLI, HELM},
@@ -52,6 +53,16 @@ pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
     test_run
         .table
         .scenario(SERVER, "the status of a pod is what a kubelet would write", || verify_node(&cluster));
+    let (helm, home) = (test_run.tools.find(HELM)?, cluster.home().join("everyday"));
+    let clients = Clients {
+        server: SERVER,
+        kubectl: &|arguments| Ok(cluster.kubectl("admin", arguments)),
+        helm: &|arguments| Ok(cluster.client("admin", &helm, arguments)),
+        home: &home,
+        image: format!("registry.example.com/shop/web@{}", digest("a11")),
+        broken: format!("registry.example.com/shop/web@{}", digest("bad")),
+    };
+    everyday::run(test_run, &clients);
     test_run.scenarios("kubernetes", SERVER)?;
     for (what, why) in SANDBOX_ONLY {
         test_run.table.sandbox_only(SERVER, what, why);

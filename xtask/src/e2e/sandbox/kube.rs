@@ -5,7 +5,10 @@ use std::{fs, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    super::test_run::TestRun,
+    super::{
+        everyday::{self, Clients},
+        test_run::TestRun,
+    },
     client::{expect_failure, expect_success},
     server::SandboxServer,
 };
@@ -21,11 +24,27 @@ pub(super) fn run(test_run: &mut TestRun, sandbox: &SandboxServer) {
     scenario("kubectl applies a Deployment and waits for it", deploys);
     scenario("kubectl apply --server-side reports a conflict", conflicts);
     scenario("kubectl shows a crash with its log and events, and undoes it", crashes);
-    test_run.table.real_only(
-        SERVER,
-        "helm installs, upgrades, rolls back",
-        "helm sends the Secrets of its releases as protobuf, and the sandbox supports only JSON",
-    );
+}
+
+/// The commands that also run on the real API server.
+pub(super) fn run_everyday(test_run: &mut TestRun, sandbox: &SandboxServer) {
+    let connects = || connect(sandbox).map(|_| String::new());
+    test_run.table.scenario(SERVER, "kubectl connects to an accelerated sandbox", connects);
+    let home = sandbox.home().join("everyday");
+    let (image, broken) = (&sandbox.image().digest, sandbox.broken());
+    let client = |mut client: Command| {
+        client.env("KUBECONFIG", sandbox.home().join("kubeconfig"));
+        client
+    };
+    let clients = Clients {
+        server: SERVER,
+        kubectl: &|arguments| sandbox.kubectl(arguments).map(client),
+        helm: &|arguments| sandbox.helm(arguments).map(client),
+        home: &home,
+        image: format!("registry.example.com/shop/web@{image}"),
+        broken: format!("registry.example.com/shop/web@{broken}"),
+    };
+    everyday::run(test_run, &clients);
 }
 
 fn kubectl(sandbox: &SandboxServer, arguments: &[&str]) -> Result<Command> {
@@ -38,15 +57,14 @@ fn run_kubectl(sandbox: &SandboxServer, arguments: &[&str]) -> Result<String> {
     expect_success(&mut kubectl(sandbox, arguments)?)
 }
 
+/// Writes the kubeconfig.
+fn connect(sandbox: &SandboxServer) -> Result<String> {
+    let update = ["eks", "update-kubeconfig", "--name", "staging", "--kubeconfig", "kubeconfig"];
+    expect_success(&mut sandbox.aws(&update)?)
+}
+
 fn connects(sandbox: &SandboxServer) -> Result<String> {
-    expect_success(&mut sandbox.aws(&[
-        "eks",
-        "update-kubeconfig",
-        "--name",
-        "staging",
-        "--kubeconfig",
-        "kubeconfig",
-    ])?)?;
+    connect(sandbox)?;
     let seen = run_kubectl(sandbox, &["get", "namespaces", "-o", "name"])?;
     ensure!(seen.contains("namespace/default"), "unexpected output of kubectl get namespaces: {seen:?}");
     let mut stranger = kubectl(sandbox, &["get", "namespaces"])?;

@@ -17,6 +17,7 @@ pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
     kube::run(test_run, &sandbox);
     // A faster clock, so that an ECS deployment takes seconds instead of minutes.
     let fast = SandboxServer::start_at(test_run, 30)?;
+    kube::run_everyday(test_run, &fast);
     ecs::run(test_run, &fast);
     Ok(())
 }

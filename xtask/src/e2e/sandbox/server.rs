@@ -13,12 +13,12 @@ use serde::Deserialize;
 use super::super::{
     server::Server,
     test_run::TestRun,
-    tools::{AWS_CLI, CRANE, KUBECTL, REGCTL, SKOPEO, Tool},
+    tools::{AWS_CLI, CRANE, HELM, KUBECTL, REGCTL, SKOPEO, Tool},
 };
 use crate::command;
 
 /// The clients that run against the sandbox.
-pub(in crate::e2e) const TOOLS: [Tool; 5] = [CRANE, REGCTL, SKOPEO, AWS_CLI, KUBECTL];
+pub(in crate::e2e) const TOOLS: [Tool; 6] = [CRANE, REGCTL, SKOPEO, AWS_CLI, KUBECTL, HELM];
 
 /// A running sandbox and its clients.
 pub(in crate::e2e) struct SandboxServer {
@@ -29,6 +29,7 @@ pub(in crate::e2e) struct SandboxServer {
     skopeo: PathBuf,
     aws: PathBuf,
     kubectl: PathBuf,
+    helm: PathBuf,
 }
 
 /// The output of the example `serve` when it is ready.
@@ -81,6 +82,7 @@ impl SandboxServer {
             skopeo: program(SKOPEO)?,
             aws: program(AWS_CLI)?,
             kubectl: program(KUBECTL)?,
+            helm: program(HELM)?,
             served,
             home,
         })
@@ -139,12 +141,21 @@ impl SandboxServer {
     /// A kubectl command, which gets its tokens from aws-cli. No endpoint is set for that, since it would become part
     /// of the token.
     pub(super) fn kubectl(&self, arguments: &[&str]) -> Result<Command> {
-        let mut kubectl = self.client(&self.kubectl, arguments);
+        self.with_tokens(&self.kubectl, arguments)
+    }
+
+    /// A helm command, which gets its tokens as kubectl does.
+    pub(super) fn helm(&self, arguments: &[&str]) -> Result<Command> {
+        self.with_tokens(&self.helm, arguments)
+    }
+
+    fn with_tokens(&self, program: &PathBuf, arguments: &[&str]) -> Result<Command> {
+        let mut client = self.client(program, arguments);
         let directory = self.aws.parent().map(Path::to_owned).into_iter();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(directory.chain(std::env::split_paths(&path)))?;
-        credentials(&mut kubectl).env("PATH", path).env_remove("AWS_ENDPOINT_URL");
-        Ok(kubectl)
+        credentials(&mut client).env("PATH", path).env_remove("AWS_ENDPOINT_URL");
+        Ok(client)
     }
 
     /// A client whose home and configuration belong to this run, isolated from the machine's own configuration.

@@ -96,6 +96,11 @@ impl Toolbox {
         directory.map(PathBuf::from).with_context(|| format!("go mod download returned no Dir for {module}"))
     }
 
+    /// The directory of a module of the Kubernetes API (`api`, `apimachinery`), at the version of [`KUBERNETES`].
+    pub(crate) fn kubernetes_module(&self, module: &str) -> Result<PathBuf> {
+        self.module(&format!("k8s.io/{module}"), &staging_version())
+    }
+
     /// Downloads a module and returns the output of `go mod download`.
     fn download(&self, program: &'static str, module: &str, version: &str, home: &Path) -> Result<Value> {
         let mut go = self.go(program)?;
@@ -116,7 +121,7 @@ impl Toolbox {
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&home)?;
         let version = format!("v{KUBERNETES}");
-        let staging = format!("v0.{}", KUBERNETES.split_once('.').map_or("", |(_, rest)| rest));
+        let staging = staging_version();
         let go = || -> Result<Command> {
             let mut go = self.go(program)?;
             go.current_dir(&home);
@@ -137,6 +142,11 @@ impl Toolbox {
         build.args(programs.map(|program| format!("k8s.io/kubernetes/cmd/{program}")));
         retried(&mut build)
     }
+}
+
+/// The version of the Kubernetes modules that belongs to [`KUBERNETES`].
+fn staging_version() -> String {
+    format!("v0.{}", KUBERNETES.split_once('.').map_or("", |(_, rest)| rest))
 }
 
 /// Copies a file atomically; the module cache is read-only.
