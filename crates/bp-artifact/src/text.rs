@@ -32,6 +32,97 @@ use std::{
 
 const ESCAPE: char = '\u{1b}';
 
+/// The maximum line length of an [entry](Clean::entry) in characters; longer lines are truncated with a notice.
+const MAX_LINE_CHARS: usize = 8192;
+/// The maximum number of lines of an [entry](Clean::entry).
+const MAX_ENTRY_LINES: usize = 500;
+
+/// Text that is safe to print. Only the sanitizers of this module create it, so a function that prints `Clean` alone
+/// cannot print anything else.
+///
+/// ```
+/// use bp_artifact::text::Clean;
+///
+/// fn print(text: &Clean) {
+///     println!("{text}");
+/// }
+/// print(&Clean::entry("the registry says: no\r\nerror: nothing is wrong"));
+/// ```
+///
+/// Text from outside does not convert to it:
+///
+/// ```compile_fail
+/// # use bp_artifact::text::Clean;
+/// # fn print(text: &Clean) {}
+/// print(&"the registry says: no".into());
+/// ```
+///
+/// ```compile_fail
+/// # use bp_artifact::text::Clean;
+/// let clean = Clean("::add-mask::e".to_owned());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clean(String);
+
+impl Clean {
+    /// The text on one line, as [`single_line`] has it.
+    pub fn line(text: &str) -> Self {
+        Clean(single_line(text))
+    }
+
+    /// The text on one line of at most `most` characters.
+    pub fn short_line(text: &str, most: usize) -> Self {
+        Clean(truncate(&single_line(text), most).into_owned())
+    }
+
+    /// Serialized JSON, escaped as [`json`] does it. It is never truncated.
+    pub fn json(serialized: &str) -> Self {
+        Clean(json(serialized))
+    }
+
+    /// The text as an entry of a log: only its first line starts at column 1, the others are indented, so it cannot forge
+    /// another entry. At most 500 lines of 8192 characters, with a notice of what is missing.
+    ///
+    /// ```
+    /// # use bp_artifact::text::Clean;
+    /// assert_eq!(Clean::entry("no\n::add-mask::e").as_str(), "no\n    : :add-mask::e");
+    /// ```
+    pub fn entry(text: &str) -> Self {
+        let text = printable(text);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let mut entry = String::with_capacity(text.len());
+        for (number, line) in text.split('\n').take(MAX_ENTRY_LINES).enumerate() {
+            if number > 0 {
+                let indented = line.is_empty() || line.starts_with(char::is_whitespace);
+                entry.push_str(if indented { "\n" } else { "\n    " });
+            }
+            entry.push_str(&truncate(line, MAX_LINE_CHARS));
+        }
+        let missing = text.split('\n').skip(MAX_ENTRY_LINES).count();
+        if missing > 0 {
+            entry.push_str(&format!("\n    … ({missing} more lines)"));
+        }
+        Clean(entry)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for Clean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Clean> for String {
+    fn from(text: Clean) -> String {
+        text.0
+    }
+}
+
 /// Removes control characters and breaks up commands of CI systems; keeps the lines.
 ///
 /// The only control characters left are `\n` and the tab. See [the module](self) for the rules.
@@ -268,4 +359,33 @@ fn command_in(text: &str) -> Option<usize> {
             .trim_start_matches(|c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.".contains(c));
         word.starts_with('[').then_some(second)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(text: &str) -> String {
+        Clean::entry(text).into()
+    }
+
+    #[test]
+    fn only_the_first_line_of_an_entry_starts_at_column_1() {
+        assert_eq!(entry("one"), "one");
+        assert_eq!(entry("one\n"), "one");
+        assert_eq!(
+            entry("the registry says: no\r\nerror: nothing is wrong\n\n  more"),
+            "the registry says: no\n    error: nothing is wrong\n\n  more"
+        );
+        assert_eq!(entry(&entry("a\nb\n c")), entry("a\nb\n c"));
+        assert_eq!(entry("log: x\n::add-mask::e"), "log: x\n    : :add-mask::e");
+    }
+
+    #[test]
+    fn truncation_reports_the_omitted_characters_and_lines() {
+        let long = entry(&"x".repeat(MAX_LINE_CHARS + 1));
+        assert!(long.chars().count() <= MAX_LINE_CHARS && long.ends_with("… (41 more characters)"), "{long}");
+        let lines = entry(&"x\n".repeat(MAX_ENTRY_LINES + 7));
+        assert!(lines.ends_with("\n    … (7 more lines)") && lines.lines().count() == MAX_ENTRY_LINES + 1);
+    }
 }
