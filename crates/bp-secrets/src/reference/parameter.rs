@@ -122,6 +122,13 @@ impl ParameterRef {
         }
     }
 
+    /// The secret of Secrets Manager that Parameter Store reads for this name: that of
+    /// `/aws/reference/secretsmanager/<secret>`.
+    pub fn secret(&self) -> Option<&str> {
+        let name = self.name().trim_start_matches('/');
+        name.strip_prefix("aws/reference/secretsmanager/").filter(|secret| !secret.is_empty())
+    }
+
     /// The version.
     pub fn version(&self) -> &ParameterVersion {
         &self.version
