@@ -35,6 +35,8 @@ enum Task {
     Api,
     /// Write the list of members and enum values of the AWS SDKs, after their review
     SdkMembers,
+    /// Write the snapshot of the advisory database from a clone of it
+    Advisories(check::AdvisoriesArguments),
     /// Run the scenarios against real servers, and real clients against the sandbox
     E2e(e2e::Arguments),
     /// Break guarantees on purpose, and check that a test of every tier fails
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Task::Check(arguments) => check::run(&arguments),
         Task::Api => check::write_api(),
         Task::SdkMembers => check::write_sdk_members(),
+        Task::Advisories(arguments) => check::write_advisories(&arguments),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Mutants(arguments) => mutants::run(&arguments),
         Task::BenchCopy(arguments) => bench_copy::run(&arguments),
