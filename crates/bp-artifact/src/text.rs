@@ -24,6 +24,7 @@
 //! assert_eq!(text::printable(log), "starting\n: :set-output name=digest::sha256:0000\n");
 //! assert_eq!(text::printable("arn:aws:iam::111111111111:role/web"), "arn:aws:iam::111111111111:role/web");
 //! ```
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{
     borrow::Cow,
@@ -200,7 +201,7 @@ pub fn json(serialized: &str) -> String {
             let (before, from) = rest.split_at(at);
             escaped.push_str(before);
             escaped.push_str("\\u0023");
-            rest = &from[1..];
+            rest = from.strip_prefix('#').unwrap_or_default();
         }
         escaped.push_str(rest);
     }
@@ -222,16 +223,19 @@ pub fn truncate(text: &str, most: usize) -> Cow<'_, str> {
     }
     let kept = most.saturating_sub(NOTE);
     let end = text.char_indices().nth(kept).map_or(text.len(), |(end, _)| end);
-    let missing = text[end..].chars().count();
-    Cow::Owned(format!("{}… ({missing} more characters)", &text[..end]))
+    let (kept, rest) = text.split_at(end);
+    let missing = rest.chars().count();
+    Cow::Owned(format!("{kept}… ({missing} more characters)"))
 }
 
 /// Normalizes line ends to `\n` and removes all other control characters except the tab.
 fn without_controls(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(character) = rest.chars().next() {
-        let after = &rest[character.len_utf8()..];
+    loop {
+        let mut characters = rest.chars();
+        let Some(character) = characters.next() else { return plain };
+        let after = characters.as_str();
         rest = match character {
             '\r' => {
                 plain.push('\n');
@@ -260,14 +264,14 @@ fn without_controls(text: &str) -> String {
             }
         };
     }
-    plain
 }
 
 /// The text after an escape sequence whose ESC was consumed (ECMA-35, ECMA-48).
 fn after_escape(text: &str) -> &str {
-    match text.as_bytes().first() {
-        Some(b'[') => after_control_sequence(&text[1..]),
-        Some(b']' | b'P' | b'X' | b'^' | b'_') => after_control_string(&text[1..]),
+    let mut characters = text.chars();
+    match characters.next() {
+        Some('[') => after_control_sequence(characters.as_str()),
+        Some(']' | 'P' | 'X' | '^' | '_') => after_control_string(characters.as_str()),
         _ => {
             let text = text.trim_start_matches(|c| matches!(c, ' '..='/'));
             text.strip_prefix(|c| matches!(c, '0'..='~')).unwrap_or(text)
@@ -285,7 +289,7 @@ fn after_control_sequence(text: &str) -> &str {
 /// The text after a control string (a window title, a link) whose introducer was consumed. The text of a control
 /// string that does not end on its line is kept.
 fn after_control_string(text: &str) -> &str {
-    let rest = &text[text.find(char::is_control).unwrap_or(text.len())..];
+    let rest = text.trim_start_matches(|c: char| !c.is_control());
     let ends = ["\u{7}", "\u{9c}", "\u{1b}\\"];
     ends.into_iter().find_map(|end| rest.strip_prefix(end)).unwrap_or(text)
 }
@@ -330,9 +334,10 @@ fn push_without_commands(text: &mut String, line: &str) {
     let mut rest = line;
     let mut found = command_at_start(rest).or_else(|| command_in(rest));
     while let Some(at) = found {
-        text.push_str(&rest[..at]);
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
         text.push(' ');
-        rest = &rest[at..];
+        rest = from;
         found = command_in(rest);
     }
     text.push_str(rest);
@@ -340,20 +345,18 @@ fn push_without_commands(text: &mut String, line: &str) {
 
 /// The position of the second colon if the line begins with `::`, after white space and ignorable characters.
 fn command_at_start(line: &str) -> Option<usize> {
-    let skipped = |text: &str, white: bool| {
-        text.trim_start_matches(|c: char| !c.is_ascii() || white && c.is_whitespace()).len()
-    };
-    let first = line.len() - skipped(line, true);
-    let behind = line[first..].strip_prefix(':')?;
-    let second = line.len() - skipped(behind, false);
-    line[second..].starts_with(':').then_some(second)
+    let ignored = |c: char| !c.is_ascii();
+    let behind = line.trim_start_matches(|c: char| ignored(c) || c.is_whitespace()).strip_prefix(':')?;
+    let second = behind.trim_start_matches(ignored);
+    second.starts_with(':').then(|| line.len().saturating_sub(second.len()))
 }
 
 /// The position of the second number sign of the first `##word[` in the text.
 fn command_in(text: &str) -> Option<usize> {
     text.match_indices('#').find_map(|(first, _)| {
-        let behind = text[first + 1..].trim_start_matches(|c: char| !c.is_ascii());
-        let second = text.len() - behind.len();
+        let (_, from) = text.split_at(first);
+        let behind = from.strip_prefix('#')?.trim_start_matches(|c: char| !c.is_ascii());
+        let second = text.len().saturating_sub(behind.len());
         let word = behind.strip_prefix('#')?;
         let word = word
             .trim_start_matches(|c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.".contains(c));

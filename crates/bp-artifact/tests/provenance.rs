@@ -754,7 +754,7 @@ fn records_the_build() {
     assert_eq!(gitlab.started_at.unwrap().to_string(), "2026-01-01T12:00:00Z");
 }
 
-/// CodeBuild hosts the runners of GitHub, GitLab and Buildkite, whose variables are then set as well.
+/// CodeBuild hosts the runners of GitHub, GitLab and Buildkite, whose variables are set in addition.
 #[test]
 fn a_runner_on_codebuild_is_its_own_system() {
     let runner =

@@ -64,8 +64,8 @@ impl AccountScope {
 
 /// The permissions that a role needs to read the references, without duplicates. On ECS this is the *execution* role.
 ///
-/// A parameter `/aws/reference/secretsmanager/<secret>` is read from Secrets Manager, which requires the permission for
-/// that secret as well.
+/// A parameter `/aws/reference/secretsmanager/<secret>` is read from Secrets Manager, which also requires the permission for
+/// that secret.
 ///
 /// A customer managed KMS key also needs `kms:Decrypt`: [`Checked`](crate::check::Checked) has the key, if the service
 /// reports it.

@@ -341,7 +341,7 @@ fn binds_keys_of_a_tls_secret() {
     assert_eq!(ExternalSecret::parse(&object, service).unwrap(), all);
     let templated = ExternalSecret::new("tls").secret_type("kubernetes.io/tls").template("a", "{{ .b }}");
     assert_eq!(templated.print(&all)["spec"]["target"]["template"]["type"], "kubernetes.io/tls");
-    assert!(env::print(&all).is_err(), "they are no variables");
+    assert!(env::print(&all).is_err(), "their names are not those of variables");
 }
 
 /// The operator looks for a key with the name `tls.crt` first, and then for a path.

@@ -83,7 +83,8 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
             let is_accepted = policy.advisories.ignore.iter().any(|exception| exception.id == advisory.id);
             if advisory.affects(&parsed) && !is_accepted {
                 let Advisory { id, package, kind, .. } = &advisory;
-                findings.push(Finding::failure(format!("{package} {version} has the advisory {id} ({kind})")));
+                findings
+                    .push(Finding::failure(format!("{package} {version} has the advisory {id} ({kind})")));
             }
         }
     }
@@ -121,7 +122,8 @@ struct Versions {
 
 /// Writes the snapshot from a clone of the database.
 pub(crate) fn write(arguments: &Arguments) -> Result<bool> {
-    let git = |args: &[&str]| command::output(Command::new("git").arg("-C").arg(&arguments.database).args(args));
+    let git =
+        |args: &[&str]| command::output(Command::new("git").arg("-C").arg(&arguments.database).args(args));
     let at = git(&["log", "-1", "--format=commit %H of %cs"])?;
     let mut lines = Vec::new();
     for file in git(&["ls-tree", "-r", "--name-only", "HEAD", "crates"])?.lines() {
@@ -129,7 +131,8 @@ pub(crate) fn write(arguments: &Arguments) -> Result<bool> {
             continue;
         }
         let text = git(&["show", &format!("HEAD:{file}")])?;
-        let (_, front) = text.split_once("```toml\n").with_context(|| format!("{file} has no front matter"))?;
+        let (_, front) =
+            text.split_once("```toml\n").with_context(|| format!("{file} has no front matter"))?;
         let (front, _) = front.split_once("\n```").with_context(|| format!("{file} has no front matter"))?;
         let Document { advisory, versions } = toml::from_str(front).with_context(|| file.to_owned())?;
         if advisory.withdrawn.is_some() {

@@ -12,7 +12,9 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let own: BTreeSet<&str> = workspace.members().map(|member| member.name.as_str()).collect();
     let mut used: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for member in workspace.members() {
-        for dependency in member.dependencies.iter().filter(|dependency| !own.contains(dependency.name.as_str())) {
+        for dependency in
+            member.dependencies.iter().filter(|dependency| !own.contains(dependency.name.as_str()))
+        {
             used.entry(&dependency.name).or_default().insert(&member.name);
         }
     }
@@ -40,7 +42,8 @@ fn compare(used: &BTreeMap<&str, BTreeSet<&str>>, page: &str) -> Vec<Finding> {
     }
     for (name, number) in rows {
         if !used.contains_key(name) {
-            findings.push(Finding::failure(format!("{PAGE} has a row for {name}, on which no package depends")));
+            findings
+                .push(Finding::failure(format!("{PAGE} has a row for {name}, on which no package depends")));
         } else if number > 1 {
             findings.push(Finding::failure(format!("{PAGE} has {number} rows for {name}")));
         }
@@ -62,7 +65,10 @@ mod tests {
         let twice = "| `a`, `b` | why |\n| `b`, `c` | why |";
         assert_eq!(
             found(twice),
-            [format!("{PAGE} has 2 rows for b"), format!("{PAGE} has a row for c, on which no package depends")]
+            [
+                format!("{PAGE} has 2 rows for b"),
+                format!("{PAGE} has a row for c, on which no package depends")
+            ]
         );
     }
 }

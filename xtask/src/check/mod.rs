@@ -135,7 +135,12 @@ const CHECKS: &[Check] = &[
         slow: true,
         run: api::check,
     },
-    Check { name: "fuzz", proves: "the fuzz targets build, and each has a corpus that a test replays", slow: true, run: fuzz::check },
+    Check {
+        name: "fuzz",
+        proves: "the fuzz targets build, and each has a corpus that a test replays",
+        slow: true,
+        run: fuzz::check,
+    },
     Check {
         name: "features",
         proves: "every library builds on its own, without features and with all of them",

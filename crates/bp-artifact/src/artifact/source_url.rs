@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 /// The URL of a repository without user, password, query and fragment, in which tokens are passed to git.
 ///
 /// All forms that git accepts are read: URLs, `user@host:path`, and names without a scheme. The result is `None` when
-/// credentials cannot be told from the rest, as in a URL with an unescaped `@` in its path: a missing URL is better
+/// credentials cannot be distinguished from the rest, as in a URL with an unescaped `@` in its path: a missing URL is better
 /// than a token in a file.
 ///
 /// ```
@@ -32,7 +32,7 @@ pub fn without_credentials(url: &str) -> Option<String> {
     };
     let location = location.filter(|text| !text.is_empty() && !text.contains(unprintable))?;
     // `ssh://git@host:path` is a mixture of two forms, which git reads as `host:path`.
-    let authority = &location[..location.find('/').unwrap_or(location.len())];
+    let authority = location.split('/').next().unwrap_or_default();
     Some(match scheme {
         Some(scheme) if is_authority(authority) => format!("{scheme}://{location}"),
         _ => location.to_owned(),
@@ -48,12 +48,12 @@ pub(super) fn serialize<S: Serializer>(url: &Option<String>, serializer: S) -> R
 fn without_user(location: &str) -> Option<&str> {
     let authority_end = location.find('/').unwrap_or(location.len());
     let (authority, path) = location.split_at(authority_end);
-    match (authority.rfind('@'), path.contains('@')) {
-        (Some(at), false) => Some(&location[at + 1..]),
-        (None, false) => is_authority(authority).then_some(location),
+    match (authority.contains('@'), path.contains('@')) {
+        (true, false) => location.rsplit_once('@').map(|(_, behind)| behind),
+        (false, false) => is_authority(authority).then_some(location),
         // A password with a slash ends the authority early: `user:pa/ss@host`. Then what precedes the slash is not a host
         // with a port, and the only at sign is the end of the password.
-        (None, true) if !is_authority(authority) => {
+        (false, true) if !is_authority(authority) => {
             let (_, behind) = location.rsplit_once('@')?;
             let is_only = location.matches('@').count() == 1;
             is_only.then(|| without_user(behind)).flatten()
@@ -65,8 +65,8 @@ fn without_user(location: &str) -> Option<&str> {
 /// A location without a scheme: `host/path`, `user@host:path`, a directory.
 fn without_user_or_scheme(location: &str) -> Option<&str> {
     let Some((_, behind)) = location.rsplit_once('@') else { return Some(location) };
-    let host = &behind[..behind.find(['/', ':']).unwrap_or(behind.len())];
-    let is_host = is_authority(host) && (host.contains('.') || behind[host.len()..].starts_with(':'));
+    let (host, path) = behind.split_at(behind.find(['/', ':']).unwrap_or(behind.len()));
+    let is_host = is_authority(host) && (host.contains('.') || path.starts_with(':'));
     (is_host && !host.is_empty()).then_some(behind)
 }
 

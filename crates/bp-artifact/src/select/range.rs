@@ -190,7 +190,7 @@ fn comparators(alternative: &str) -> Result<Vec<Interval>, String> {
     let mut intervals = Vec::new();
     while let Some(word) = words.next() {
         let operator = OPERATORS.into_iter().find(|operator| word.starts_with(operator)).unwrap_or_default();
-        let version = match &word[operator.len()..] {
+        let version = match word.strip_prefix(operator).unwrap_or(word) {
             "" => words.next().ok_or_else(|| format!("{operator:?} has no version"))?,
             version => version,
         };

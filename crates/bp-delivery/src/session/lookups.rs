@@ -90,14 +90,18 @@ impl CheckSecrets for SecretChecks {
                 Depth::Describe => Vec::new(),
                 _ => check(&stores, &unread, Depth::Describe).await.checked,
             };
-            let exists = |checked: &Checked| {
-                described.iter().any(|other| other.reference == checked.reference && other.error.is_none())
+            let described = |checked: &Checked| {
+                described.iter().find(|other| is_denied(checked) && other.reference == checked.reference)
             };
             let mut checked = report.checked.iter();
             let finding = |(secret, parsed): (&SecretReference, &Result<Reference, _>)| match parsed {
                 Ok(_) => match checked.next() {
-                    Some(checked) if exists(checked) => key_not_checked(secret, checked),
-                    checked => found(secret, checked.and_then(|checked| checked.error.as_ref())),
+                    Some(checked) => match described(checked) {
+                        Some(described) if described.error.is_none() => key_not_checked(secret, checked),
+                        Some(described) => found(secret, described.error.as_ref()),
+                        None => found(secret, checked.error.as_ref()),
+                    },
+                    None => found(secret, None),
                 },
                 Err(error) => invalid(secret, error),
             };

@@ -1,4 +1,5 @@
 //! Convert bindings to and from `.env` files and environment variables, with references or with values.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::fmt::Write as _;
 
@@ -26,13 +27,13 @@ pub fn print(bindings: &Bindings) -> Result<String, ProjectionError> {
 /// With the line number when a line has another format, and with the name when its value is not a valid reference.
 pub fn parse(file: &str) -> Result<Bindings, ProjectionError> {
     let mut texts: Vec<(&str, String)> = Vec::new();
-    for (number, line) in file.lines().enumerate() {
+    for (number, line) in (1..).zip(file.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let wrong = |reason: &str| ProjectionError::shape(format!("line {}", number + 1), reason);
+        let wrong = |reason: &str| ProjectionError::shape(format!("line {number}"), reason);
         let (name, text) = line.split_once('=').ok_or_else(|| wrong("is not NAME=reference"))?;
         // The message does not quote the name: the line may be part of a secret.
         let name = name.trim();
@@ -103,7 +104,10 @@ pub fn print_values<'a>(
         }
     }
     // Capacity for the worst case (a quote takes four characters): a reallocation would leave unwiped copies.
-    let capacity = texts.iter().map(|(name, text)| name.len() + 4 * text.len() + 4).sum();
+    let longest = |(name, text): &(&str, &str)| {
+        text.len().saturating_mul(4).saturating_add(name.len().saturating_add(4))
+    };
+    let capacity = texts.iter().map(longest).fold(0, usize::saturating_add);
     let mut file = Zeroizing::new(String::with_capacity(capacity));
     for (name, text) in texts {
         file.push_str(name);

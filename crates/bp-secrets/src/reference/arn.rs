@@ -71,7 +71,7 @@ impl Arn {
         // The public parameters of AWS belong to no account.
         let is_public = service == Service::Ssm && resource.starts_with("parameter/aws/");
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        if !is_account && !(account.is_empty() && is_public) {
+        if !is_account && (!account.is_empty() || !is_public) {
             return Err(ParseError::new("the ARN's account is not 12 digits"));
         }
         let Some(named) = resource.strip_prefix(service.prefix()) else {

@@ -179,10 +179,10 @@ fn check_name(name: &str) -> Result<(), ParseError> {
     part(WHAT, name, 2048, |c| c.is_ascii_alphanumeric() || "_.-/".contains(c))?;
     let wrong = |reason: &str| Err(ParseError::new(format!("{WHAT} {reason}")));
     if name.contains('/') {
-        if !name.starts_with('/') {
+        let Some(segments) = name.strip_prefix('/') else {
             return wrong("contains a slash, so it must start with a slash");
-        }
-        if name[1..].split('/').any(str::is_empty) {
+        };
+        if segments.split('/').any(str::is_empty) {
             return wrong("has an empty segment or a trailing slash");
         }
     }

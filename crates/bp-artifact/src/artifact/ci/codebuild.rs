@@ -4,7 +4,10 @@
 
 use jiff::Timestamp;
 
-use super::{Build, Origin, Source, Variables, full_commit};
+use super::{
+    super::{Build, Source},
+    origin::{Origin, Variables, full_commit},
+};
 
 /// A pull request wins over every branch: its head branch may be in a fork and have the name of a protected branch.
 pub(super) fn origin(variables: &Variables<'_>) -> Origin {

@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Build, CiError, Origin, Source, System, Variables, full_commit, shown, without_credentials};
+use super::{
+    super::{Build, Source, without_credentials},
+    origin::{CiError, Origin, Variables, full_commit, shown},
+};
 use crate::{commit::CommitSha, document};
+
+pub(super) const TITLE: &str = "GitHub Actions";
 
 pub(super) fn origin(variables: &Variables<'_>) -> Result<Origin, CiError> {
     let event = variables.get("GITHUB_EVENT_NAME").unwrap_or_default();
@@ -22,17 +27,17 @@ pub(super) fn origin(variables: &Variables<'_>) -> Result<Origin, CiError> {
         "pull_request_target" | "workflow_run" | "check_run" | "check_suite" | "status" => {
             let (_, payload) = payload(variables)?;
             let (head, sha) = match event.as_str() {
-                "pull_request_target" => (&payload["pull_request"]["head"], "sha"),
+                "pull_request_target" => (field(&payload, "/pull_request/head"), "sha"),
                 "status" => (&payload, "sha"),
-                event => (&payload[event], "head_sha"),
+                event => (payload.get(event).unwrap_or(&Value::Null), "head_sha"),
             };
             let fork = repository.fork(head.get("head_repository").or_else(|| head.get("repo")));
-            let head = head[sha].as_str().and_then(full_commit);
+            let head = head.get(sha).and_then(Value::as_str).and_then(full_commit);
             elsewhere(variables, &repository, &event, head, fork)
         }
         "issue_comment" => {
             let (_, payload) = payload(variables)?;
-            if payload["issue"]["pull_request"].is_null() {
+            if field(&payload, "/issue/pull_request").is_null() {
                 return Ok(Origin::Known(own(variables, &repository)?));
             }
             elsewhere(variables, &repository, &event, None, Fork::Unknown)
@@ -45,7 +50,7 @@ pub(super) fn origin(variables: &Variables<'_>) -> Result<Origin, CiError> {
 fn own(variables: &Variables<'_>, repository: &Repository) -> Result<Source, CiError> {
     Ok(Source {
         repository: repository.url(&repository.name),
-        commit: Some(variables.built("GITHUB_SHA", System::Github)?),
+        commit: Some(variables.built("GITHUB_SHA", TITLE)?),
         reference: variables.get("GITHUB_REF"),
         fork: Some(false),
         ..Source::default()
@@ -56,16 +61,16 @@ fn own(variables: &Variables<'_>, repository: &Repository) -> Result<Source, CiE
 /// `GITHUB_SHA` is the commit on the base branch, and `GITHUB_REF` is that branch.
 fn pull_request(variables: &Variables<'_>, repository: &Repository) -> Result<Origin, CiError> {
     let (path, payload) = payload(variables)?;
-    let request = &payload["pull_request"];
+    let request = field(&payload, "/pull_request");
     let reference = variables.get("GITHUB_REF").unwrap_or_default();
     let mut of_reference = reference.strip_prefix("refs/pull/").into_iter().flat_map(|rest| rest.split('/'));
-    if request["merged"] == Value::Bool(true) && !reference.starts_with("refs/pull/") {
+    if *field(request, "/merged") == Value::Bool(true) && !reference.starts_with("refs/pull/") {
         return Ok(Origin::Known(own(variables, repository)?));
     }
-    let head = head(&path, &request["head"]["sha"])?;
-    let number = payload["number"].as_u64().or_else(|| request["number"].as_u64());
+    let head = head(&path, field(request, "/head/sha"))?;
+    let number = field(&payload, "/number").as_u64().or_else(|| field(request, "/number").as_u64());
     let number = number.or_else(|| of_reference.next()?.parse().ok());
-    let (fork, head_repository) = repository.fork(request["head"].get("repo")).recorded();
+    let (fork, head_repository) = repository.fork(request.pointer("/head/repo")).recorded();
     Ok(Origin::Known(Source {
         repository: repository.url(&repository.name),
         merge_commit: variables.commit("GITHUB_SHA").filter(|built| *built != head),
@@ -130,7 +135,7 @@ impl Fork {
 impl Repository {
     fn new(variables: &Variables<'_>) -> Result<Self, CiError> {
         let name = variables.get("GITHUB_REPOSITORY");
-        let name = name.ok_or(CiError::Missing("GITHUB_REPOSITORY", System::Github.title()))?;
+        let name = name.ok_or(CiError::Missing("GITHUB_REPOSITORY", TITLE))?;
         let server = variables.get("GITHUB_SERVER_URL").unwrap_or_else(|| "https://github.com".into());
         Ok(Repository { server, name })
     }
@@ -144,7 +149,7 @@ impl Repository {
         match other {
             None => Fork::Unknown,
             Some(Value::Null) => Fork::Deleted,
-            Some(other) => match other["full_name"].as_str() {
+            Some(other) => match field(other, "/full_name").as_str() {
                 Some(name) if name.eq_ignore_ascii_case(&self.name) => Fork::Same,
                 Some(name) => Fork::Other(self.url(name)),
                 None => Fork::Unknown,
@@ -157,11 +162,16 @@ fn payload(variables: &Variables<'_>) -> Result<(PathBuf, Value), CiError> {
     let path = variables
         .get("GITHUB_EVENT_PATH")
         .map(PathBuf::from)
-        .ok_or(CiError::Missing("GITHUB_EVENT_PATH", System::Github.title()))?;
+        .ok_or(CiError::Missing("GITHUB_EVENT_PATH", TITLE))?;
     let payload = document::read(&path)
         .and_then(|text| document::from_json(&text, &path.display().to_string()))
         .map_err(CiError::Payload)?;
     Ok((path, payload))
+}
+
+/// A field of a payload, or null.
+fn field<'a>(payload: &'a Value, pointer: &str) -> &'a Value {
+    payload.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn head(path: &Path, sha: &Value) -> Result<CommitSha, CiError> {
@@ -173,8 +183,7 @@ fn head(path: &Path, sha: &Value) -> Result<CommitSha, CiError> {
 
 pub(super) fn build(variables: &Variables<'_>) -> Result<Build, CiError> {
     let repository = Repository::new(variables)?;
-    let run =
-        variables.get("GITHUB_RUN_ID").ok_or(CiError::Missing("GITHUB_RUN_ID", System::Github.title()))?;
+    let run = variables.get("GITHUB_RUN_ID").ok_or(CiError::Missing("GITHUB_RUN_ID", TITLE))?;
     let attempt = variables.get("GITHUB_RUN_ATTEMPT").unwrap_or_else(|| "1".into());
     Ok(Build {
         system: "github-actions".into(),

@@ -2,10 +2,15 @@
 //!
 //! Source: <https://docs.gitlab.com/ci/variables/predefined_variables/>
 
-use super::{Build, CiError, Origin, Source, System, Variables};
+use super::{
+    super::{Build, Source},
+    origin::{CiError, Origin, Variables},
+};
+
+pub(super) const TITLE: &str = "GitLab CI/CD";
 
 pub(super) fn origin(variables: &Variables<'_>) -> Result<Origin, CiError> {
-    let built = variables.built("CI_COMMIT_SHA", System::Gitlab)?;
+    let built = variables.built("CI_COMMIT_SHA", TITLE)?;
     let project = variables.url("CI_PROJECT_URL");
     if let Some(number) = variables.get("CI_MERGE_REQUEST_IID") {
         return Ok(merge_request(variables, built, &number));

@@ -1,6 +1,12 @@
 //! The variables of Bitbucket Pipelines, CircleCI, Buildkite and Jenkins.
 
-use super::{CiError, Origin, Source, System, Variables, without_credentials};
+use super::{
+    super::{Source, without_credentials},
+    origin::{CiError, Origin, Variables},
+};
+
+pub(super) const BITBUCKET: &str = "Bitbucket Pipelines";
+pub(super) const CIRCLE: &str = "CircleCI";
 
 /// A pull request's pipeline merges the target branch into the checkout, without a commit of its own.
 ///
@@ -10,7 +16,7 @@ pub(super) fn bitbucket(variables: &Variables<'_>) -> Result<Origin, CiError> {
     let own = request.is_none().then_some(false);
     Ok(Origin::Known(Source {
         repository: variables.url("BITBUCKET_GIT_HTTP_ORIGIN"),
-        commit: Some(variables.built("BITBUCKET_COMMIT", System::Bitbucket)?),
+        commit: Some(variables.built("BITBUCKET_COMMIT", BITBUCKET)?),
         reference: request
             .or_else(|| variables.tag("BITBUCKET_TAG"))
             .or_else(|| variables.branch("BITBUCKET_BRANCH")),
@@ -19,7 +25,7 @@ pub(super) fn bitbucket(variables: &Variables<'_>) -> Result<Origin, CiError> {
     }))
 }
 
-/// The variables of pull requests from forks are not available in all integrations, so their absence is no sign.
+/// The variables of pull requests from forks are not available in all integrations, so without them a fork is possible.
 ///
 /// Source: <https://circleci.com/docs/reference/variables/>
 pub(super) fn circle(variables: &Variables<'_>) -> Result<Origin, CiError> {
@@ -30,7 +36,7 @@ pub(super) fn circle(variables: &Variables<'_>) -> Result<Origin, CiError> {
     let request = variables.get("CIRCLE_PR_NUMBER").or(of_branch);
     Ok(Origin::Known(Source {
         repository: variables.url("CIRCLE_REPOSITORY_URL"),
-        commit: Some(variables.built("CIRCLE_SHA1", System::Circle)?),
+        commit: Some(variables.built("CIRCLE_SHA1", CIRCLE)?),
         reference: request
             .map(|number| format!("refs/pull/{number}/head"))
             .or_else(|| variables.tag("CIRCLE_TAG"))
