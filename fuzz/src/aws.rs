@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
-use bp_ecs::{Cluster, Options};
+use bp_ecs::{Cluster, EcsTarget, Options};
 
 /// The targets of this file.
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[("ecs", ecs)];
@@ -61,31 +61,33 @@ impl HttpConnector for Responses {
     }
 }
 
+/// A service of which ECS gives these responses.
+pub fn service(text: &str) -> EcsTarget {
+    let responses = Responses::read(text);
+    let config = aws_sdk_ecs::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::for_tests())
+        .retry_config(RetryConfig::disabled())
+        .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(responses.clone())))
+        .build();
+    let options = Options::new(Duration::from_secs(60)).expect("options");
+    Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop").service("web", options)
+}
+
 /// The responses to `status`, the definition and a deployment.
 pub fn ecs(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let target = || {
-        let responses = Responses::read(&text);
-        let config = aws_sdk_ecs::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(Credentials::for_tests())
-            .retry_config(RetryConfig::disabled())
-            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(responses.clone())))
-            .build();
-        let options = Options::new(Duration::from_secs(60)).expect("options");
-        Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop").service("web", options)
-    };
     let image = format!("registry.example.com/shop/web@{}", bp_artifact::Digest::sha256("x"));
     let image: bp_artifact::ResolvedImage = image.parse::<bp_artifact::DigestRef>().expect("an image").into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
         let work = async {
-            let _ = target().status().await;
-            if let Ok(definition) = target().definition().await {
+            let _ = service(&text).status().await;
+            if let Ok(definition) = service(&text).definition().await {
                 let _ = definition.secrets();
             }
-            let _ = target().container("web").deploy(&image).await;
+            let _ = service(&text).container("web").deploy(&image).await;
         };
         let day = Duration::from_secs(24 * 3600);
         tokio::time::timeout(day, work).await.expect("a deployment ends");
