@@ -70,6 +70,66 @@ async fn rejects_registries_that_are_not_valid_hosts() {
     refused(&stage, &stage.run("config", &["check"]).await, 2, &["bp.toml:", "foo.1"]);
 }
 
+/// Whatever `--commit`, `--ref` and `--source` are, the artifact reads back, and it never has another commit's branch.
+#[tokio::test]
+async fn the_stated_source_is_written_so_that_it_reads_back() {
+    let stage = Stage::new().await;
+    let registry = stage.world.config.environments()[0].registry().to_string();
+    let image = format!("{registry}/shop/web:1.0.0");
+    let emit = |more: &[&str]| {
+        let mut command = stage.command("emit-artifact", &[&["--image", &image], more].concat());
+        command
+            .env("CODEBUILD_BUILD_ID", "shop:1")
+            .env("CODEBUILD_RESOLVED_SOURCE_VERSION", "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d")
+            .env("CODEBUILD_WEBHOOK_HEAD_REF", "refs/heads/main");
+        command
+    };
+    let read = || serde_json::from_str::<serde_json::Value>(&stage.read("artifact.json")).unwrap();
+    let other = "f".repeat(40);
+    // An ambiguous event is refused until everything is stated.
+    let ambiguous = |more: &[&str]| {
+        let mut command = stage.command("emit-artifact", &[&["--image", &image], more].concat());
+        command
+            .env("JENKINS_URL", "https://jenkins.example.com/")
+            .env("CHANGE_ID", "7")
+            .env("GIT_COMMIT", &other);
+        command
+    };
+    let end = ended(ambiguous(&["--ref", "refs/pull/7/head"])).await;
+    refused(
+        &stage,
+        &end,
+        2,
+        &["Jenkins: of the change request 7", "pass --commit <40 hex digits>, --source"],
+    );
+    let all = ["--commit", &other, "--ref", "refs/pull/7/head", "--source", "https://github.com/o/r"];
+    assert_eq!(ended(ambiguous(&all)).await.code, 0);
+    assert_eq!(read()["build"]["system"], "jenkins");
+
+    for (more, commit, reference) in [
+        (&["--commit", &other[..]][..], &other[..], serde_json::Value::Null),
+        (&["--commit", "1a2b3c4"], "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d", "refs/heads/main".into()),
+        (&["--commit", &other, "--ref", "refs/tags/v1"], &other, "refs/tags/v1".into()),
+    ] {
+        let end = ended(emit(more)).await;
+        assert_eq!(end.code, 0, "{end:?}");
+        let written = read();
+        assert_eq!(written["commit_sha"], commit[..7], "{written}");
+        assert_eq!(written["source"]["commit"], commit, "{written}");
+        assert_eq!(written["source"]["ref"], reference, "{written}");
+        let read = stage.run("promote", &["--to", "staging"]).await;
+        assert_eq!(read.code, 0, "{written}: {read:?}");
+    }
+    let clean = ended(emit(&["--source", "https://x:ghp_SECRET@github.com/o/r.git?token=ghp_SECRET"])).await;
+    assert_eq!(
+        (clean.code, read()["source"]["repository"].as_str()),
+        (0, Some("https://github.com/o/r.git"))
+    );
+    let unclear = ended(emit(&["--source", "https://x:12/SECRET@github.com/o/r"])).await;
+    assert_eq!(unclear.code, 2);
+    assert!(unclear.stderr.contains("pass it without them"), "{unclear:?}");
+}
+
 #[tokio::test]
 async fn rejects_invalid_durations() {
     let stage = Stage::new().await;

@@ -109,6 +109,85 @@ async fn checks_the_references_of_the_service() {
     );
 }
 
+/// Adds settings to the ECS service of staging in bp.toml.
+fn configure(stage: &Stage, lines: &str) {
+    let service = "cluster = \"staging\"\nservice = \"shop-web\"\n";
+    stage.edit_config(service, &format!("{service}{lines}\n"));
+}
+
+/// References of bp.toml that no revision has yet, down to the JSON key, in `secrets check` and in `--check`.
+#[tokio::test]
+async fn checks_the_references_of_bp_toml_before_they_are_deployed() {
+    let stage = Stage::new().await;
+    let keyed = stage.world.sandbox.aws().secretsmanager(STAGING, REGION);
+    let arn = keyed.create("shop/db", &format!(r#"{{"password": "{CANARY}"}}"#));
+    let secret = |key: &str| format!("secrets.PASSWORD = \"{arn}:{key}::\"");
+    configure(&stage, &secret("password"));
+    let check = ["check", "--env", "staging"];
+    let good = stage.run("secrets", &check).await;
+    assert_eq!(good.code, 0, "{good:?}");
+    assert!(good.stdout.contains("web.PASSWORD: ") && good.stdout.contains(" is valid"), "{good:?}");
+    let deploy = ["--env", "staging", "--check"];
+    let ready = stage.run("deploy-ecs", &deploy).await;
+    assert_eq!(ready.code, 0, "{ready:?}");
+    assert!(ready.stdout.contains("secret PASSWORD of web"), "{ready:?}");
+
+    stage.edit_config(":password::", ":pasword::");
+    let bad = stage.run("secrets", &check).await;
+    assert_eq!(bad.code, 2, "{bad:?}");
+    assert!(bad.stdout.contains("web.PASSWORD: "), "{bad:?}");
+    let refused = stage.run("deploy-ecs", &deploy).await;
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(refused.stdout.contains("INVALID: secret PASSWORD of web"), "{refused:?}");
+
+    // Without the permission to read values, the existence is checked, and the key is unknown.
+    keyed.deny("shop/db", "secretsmanager:GetSecretValue");
+    let unknown = stage.run("deploy-ecs", &deploy).await;
+    assert_eq!(unknown.code, 0, "{unknown:?}");
+    assert!(unknown.stdout.contains("whether it has the JSON key is unknown"), "{unknown:?}");
+    assert!(unknown.stdout.contains("allow secretsmanager:GetSecretValue on"), "{unknown:?}");
+    keyed.delete("shop/db");
+    assert_eq!(stage.run("deploy-ecs", &deploy).await.code, 5);
+    assert_eq!(canary_in_output(&[good, ready, bad, refused, unknown]), None);
+}
+
+/// The execution role also reads the credentials of a private registry.
+#[tokio::test]
+async fn checks_the_credentials_of_a_private_registry() {
+    let stage = Stage::new().await;
+    let secrets = stage.world.sandbox.aws().secretsmanager(STAGING, REGION);
+    let arn = secrets.create("pull", CANARY);
+    let image =
+        format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().services()[0].repository);
+    for (name, parameter) in [("by-arn", arn.as_str()), ("by-name", "pull"), ("missing", "no-such-secret")] {
+        let definition = json!({
+            "family": name,
+            "networkMode": "awsvpc",
+            "requiresCompatibilities": ["FARGATE"],
+            "cpu": "256",
+            "memory": "512",
+            "executionRoleArn": format!("arn:aws:iam::{STAGING}:role/execution"),
+            "containerDefinitions": [{
+                "name": "web",
+                "image": image,
+                "essential": true,
+                "repositoryCredentials": { "credentialsParameter": parameter },
+                "healthCheck": { "command": ["CMD-SHELL", "true"] },
+            }],
+        });
+        let ecs = stage.world.sandbox.aws().ecs(STAGING, REGION);
+        ecs.new_service("staging", name)
+            .task_definition(definition)
+            .with("launchType", json!("FARGATE"))
+            .create();
+        let set = format!("ecs.service={name}");
+        let end = stage.run("secrets", &["check", "--env", "staging", "--set", &set, "--policy"]).await;
+        assert_eq!(end.code, if name == "missing" { 2 } else { 0 }, "{end:?}");
+        assert!(end.stdout.contains("web.repositoryCredentials.credentialsParameter: "), "{end:?}");
+        assert!(end.stdout.contains("\"secretsmanager:GetSecretValue\""), "{end:?}");
+    }
+}
+
 #[tokio::test]
 async fn prints_references_in_every_format() {
     let stage = Stage::new().await;
@@ -134,6 +213,13 @@ async fn prints_references_in_every_format() {
         let warned = end.stderr.contains("warning: PASSWORD: JMESPath requires quotes around this key");
         assert_eq!(warned, kind == "SecretProviderClass", "{end:?}");
     }
+    stage.write("tls.env", "tls.crt=secretsmanager:shop/tls:crt::\ntls.key=secretsmanager:shop/tls:key::\n");
+    let tls =
+        ["print", "--references", "tls.env", "--form", "external-secret", "--type", "kubernetes.io/tls"];
+    let end = stage.run("secrets", &tls).await;
+    let object: Value = serde_json::from_str(&end.stdout).unwrap_or_else(|e| panic!("{e}: {end:?}"));
+    assert_eq!(object["spec"]["target"]["template"]["type"], "kubernetes.io/tls");
+    assert_eq!(object["spec"]["data"][0]["secretKey"], "tls.crt");
     let refused = print("ecs").await;
     assert!(
         refused.code == 2 && refused.stderr.contains("PASSWORD cannot be written for ECS"),

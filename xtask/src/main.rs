@@ -38,6 +38,8 @@ enum Task {
     SdkMembers,
     /// Write the sandbox's table of Kubernetes API messages from the published API
     KubeSchema(kube_schema::Arguments),
+    /// Write the snapshot of the advisory database from a clone of it
+    Advisories(check::AdvisoriesArguments),
     /// Run the scenarios against real servers, and real clients against the sandbox
     E2e(e2e::Arguments),
     /// Break guarantees on purpose, and check that a test of every tier fails
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Task::Api => check::write_api(),
         Task::SdkMembers => check::write_sdk_members(),
         Task::KubeSchema(arguments) => kube_schema::run(&arguments),
+        Task::Advisories(arguments) => check::write_advisories(&arguments),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Mutants(arguments) => mutants::run(&arguments),
         Task::BenchCopy(arguments) => bench_copy::run(&arguments),

@@ -1,4 +1,5 @@
 //! The commit that an artifact was built from.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, str::FromStr};
 
@@ -32,7 +33,7 @@ impl CommitSha {
 
     /// The first seven digits, as git abbreviates.
     pub fn short(&self) -> &str {
-        &self.0[..7]
+        self.0.get(..7).unwrap_or(&self.0)
     }
 
     /// This commit by its [short](Self::short) id.

@@ -1,4 +1,5 @@
 //! Content digests (`sha256:…`, `sha512:…`): parsing, hashing and verification.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -67,12 +68,12 @@ impl Digest {
 
     /// The hex digits after the colon.
     pub fn hex(&self) -> &str {
-        &self.0[self.algorithm().name().len() + 1..]
+        self.0.split_once(':').map_or("", |(_, hex)| hex)
     }
 
     /// The first twelve hex digits, for display only.
     pub fn short(&self) -> &str {
-        &self.hex()[..12]
+        self.hex().get(..12).unwrap_or_default()
     }
 
     /// The algorithm and the first twelve hex digits, for log lines: `sha256:44136fa355b3`. For display only.
@@ -168,9 +169,7 @@ impl Hasher {
             State::Sha256(state) => ("sha256", state.finalize().to_vec()),
             State::Sha512(state) => ("sha512", state.finalize().to_vec()),
         };
-        let mut text = String::with_capacity(name.len() + 1 + 2 * bytes.len());
-        text.push_str(name);
-        text.push(':');
+        let mut text = format!("{name}:");
         for byte in bytes {
             text.push(char::from_digit(u32::from(byte >> 4), 16).expect("a nibble"));
             text.push(char::from_digit(u32::from(byte & 15), 16).expect("a nibble"));

@@ -1,4 +1,5 @@
 //! The platform that an image is built for.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, str::FromStr};
 

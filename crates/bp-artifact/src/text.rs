@@ -24,6 +24,7 @@
 //! assert_eq!(text::printable(log), "starting\n: :set-output name=digest::sha256:0000\n");
 //! assert_eq!(text::printable("arn:aws:iam::111111111111:role/web"), "arn:aws:iam::111111111111:role/web");
 //! ```
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{
     borrow::Cow,
@@ -35,6 +36,97 @@ mod credentials;
 pub use self::credentials::without_credentials;
 
 const ESCAPE: char = '\u{1b}';
+
+/// The maximum line length of an [entry](Clean::entry) in characters; longer lines are truncated with a notice.
+const MAX_LINE_CHARS: usize = 8192;
+/// The maximum number of lines of an [entry](Clean::entry).
+const MAX_ENTRY_LINES: usize = 500;
+
+/// Text that is safe to print. Only the sanitizers of this module create it, so a function that prints `Clean` alone
+/// cannot print anything else.
+///
+/// ```
+/// use bp_artifact::text::Clean;
+///
+/// fn print(text: &Clean) {
+///     println!("{text}");
+/// }
+/// print(&Clean::entry("the registry says: no\r\nerror: nothing is wrong"));
+/// ```
+///
+/// Text from outside does not convert to it:
+///
+/// ```compile_fail
+/// # use bp_artifact::text::Clean;
+/// # fn print(text: &Clean) {}
+/// print(&"the registry says: no".into());
+/// ```
+///
+/// ```compile_fail
+/// # use bp_artifact::text::Clean;
+/// let clean = Clean("::add-mask::e".to_owned());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clean(String);
+
+impl Clean {
+    /// The text on one line, as [`single_line`] has it.
+    pub fn line(text: &str) -> Self {
+        Clean(single_line(text))
+    }
+
+    /// The text on one line of at most `most` characters.
+    pub fn short_line(text: &str, most: usize) -> Self {
+        Clean(truncate(&single_line(text), most).into_owned())
+    }
+
+    /// Serialized JSON, escaped as [`json`] does it. It is never truncated.
+    pub fn json(serialized: &str) -> Self {
+        Clean(json(serialized))
+    }
+
+    /// The text as an entry of a log: only its first line starts at column 1, the others are indented, so it cannot forge
+    /// another entry. At most 500 lines of 8192 characters, with a notice of what is missing.
+    ///
+    /// ```
+    /// # use bp_artifact::text::Clean;
+    /// assert_eq!(Clean::entry("no\n::add-mask::e").as_str(), "no\n    : :add-mask::e");
+    /// ```
+    pub fn entry(text: &str) -> Self {
+        let text = printable(text);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let mut entry = String::with_capacity(text.len());
+        for (number, line) in text.split('\n').take(MAX_ENTRY_LINES).enumerate() {
+            if number > 0 {
+                let indented = line.is_empty() || line.starts_with(char::is_whitespace);
+                entry.push_str(if indented { "\n" } else { "\n    " });
+            }
+            entry.push_str(&truncate(line, MAX_LINE_CHARS));
+        }
+        let missing = text.split('\n').skip(MAX_ENTRY_LINES).count();
+        if missing > 0 {
+            entry.push_str(&format!("\n    … ({missing} more lines)"));
+        }
+        Clean(entry)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for Clean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Clean> for String {
+    fn from(text: Clean) -> String {
+        text.0
+    }
+}
 
 /// Removes control characters and breaks up commands of CI systems; keeps the lines.
 ///
@@ -113,7 +205,7 @@ pub fn json(serialized: &str) -> String {
             let (before, from) = rest.split_at(at);
             escaped.push_str(before);
             escaped.push_str("\\u0023");
-            rest = &from[1..];
+            rest = from.strip_prefix('#').unwrap_or_default();
         }
         escaped.push_str(rest);
     }
@@ -135,16 +227,19 @@ pub fn truncate(text: &str, most: usize) -> Cow<'_, str> {
     }
     let kept = most.saturating_sub(NOTE);
     let end = text.char_indices().nth(kept).map_or(text.len(), |(end, _)| end);
-    let missing = text[end..].chars().count();
-    Cow::Owned(format!("{}… ({missing} more characters)", &text[..end]))
+    let (kept, rest) = text.split_at(end);
+    let missing = rest.chars().count();
+    Cow::Owned(format!("{kept}… ({missing} more characters)"))
 }
 
 /// Normalizes line ends to `\n` and removes all other control characters except the tab.
 fn without_controls(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(character) = rest.chars().next() {
-        let after = &rest[character.len_utf8()..];
+    loop {
+        let mut characters = rest.chars();
+        let Some(character) = characters.next() else { return plain };
+        let after = characters.as_str();
         rest = match character {
             '\r' => {
                 plain.push('\n');
@@ -173,14 +268,14 @@ fn without_controls(text: &str) -> String {
             }
         };
     }
-    plain
 }
 
 /// The text after an escape sequence whose ESC was consumed (ECMA-35, ECMA-48).
 fn after_escape(text: &str) -> &str {
-    match text.as_bytes().first() {
-        Some(b'[') => after_control_sequence(&text[1..]),
-        Some(b']' | b'P' | b'X' | b'^' | b'_') => after_control_string(&text[1..]),
+    let mut characters = text.chars();
+    match characters.next() {
+        Some('[') => after_control_sequence(characters.as_str()),
+        Some(']' | 'P' | 'X' | '^' | '_') => after_control_string(characters.as_str()),
         _ => {
             let text = text.trim_start_matches(|c| matches!(c, ' '..='/'));
             text.strip_prefix(|c| matches!(c, '0'..='~')).unwrap_or(text)
@@ -198,7 +293,7 @@ fn after_control_sequence(text: &str) -> &str {
 /// The text after a control string (a window title, a link) whose introducer was consumed. The text of a control
 /// string that does not end on its line is kept.
 fn after_control_string(text: &str) -> &str {
-    let rest = &text[text.find(char::is_control).unwrap_or(text.len())..];
+    let rest = text.trim_start_matches(|c: char| !c.is_control());
     let ends = ["\u{7}", "\u{9c}", "\u{1b}\\"];
     ends.into_iter().find_map(|end| rest.strip_prefix(end)).unwrap_or(text)
 }
@@ -243,9 +338,10 @@ fn push_without_commands(text: &mut String, line: &str) {
     let mut rest = line;
     let mut found = command_at_start(rest).or_else(|| command_in(rest));
     while let Some(at) = found {
-        text.push_str(&rest[..at]);
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
         text.push(' ');
-        rest = &rest[at..];
+        rest = from;
         found = command_in(rest);
     }
     text.push_str(rest);
@@ -253,23 +349,50 @@ fn push_without_commands(text: &mut String, line: &str) {
 
 /// The position of the second colon if the line begins with `::`, after white space and ignorable characters.
 fn command_at_start(line: &str) -> Option<usize> {
-    let skipped = |text: &str, white: bool| {
-        text.trim_start_matches(|c: char| !c.is_ascii() || white && c.is_whitespace()).len()
-    };
-    let first = line.len() - skipped(line, true);
-    let behind = line[first..].strip_prefix(':')?;
-    let second = line.len() - skipped(behind, false);
-    line[second..].starts_with(':').then_some(second)
+    let ignored = |c: char| !c.is_ascii();
+    let behind = line.trim_start_matches(|c: char| ignored(c) || c.is_whitespace()).strip_prefix(':')?;
+    let second = behind.trim_start_matches(ignored);
+    second.starts_with(':').then(|| line.len().saturating_sub(second.len()))
 }
 
 /// The position of the second number sign of the first `##word[` in the text.
 fn command_in(text: &str) -> Option<usize> {
     text.match_indices('#').find_map(|(first, _)| {
-        let behind = text[first + 1..].trim_start_matches(|c: char| !c.is_ascii());
-        let second = text.len() - behind.len();
+        let (_, from) = text.split_at(first);
+        let behind = from.strip_prefix('#')?.trim_start_matches(|c: char| !c.is_ascii());
+        let second = text.len().saturating_sub(behind.len());
         let word = behind.strip_prefix('#')?;
         let word = word
             .trim_start_matches(|c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.".contains(c));
         word.starts_with('[').then_some(second)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(text: &str) -> String {
+        Clean::entry(text).into()
+    }
+
+    #[test]
+    fn only_the_first_line_of_an_entry_starts_at_column_1() {
+        assert_eq!(entry("one"), "one");
+        assert_eq!(entry("one\n"), "one");
+        assert_eq!(
+            entry("the registry says: no\r\nerror: nothing is wrong\n\n  more"),
+            "the registry says: no\n    error: nothing is wrong\n\n  more"
+        );
+        assert_eq!(entry(&entry("a\nb\n c")), entry("a\nb\n c"));
+        assert_eq!(entry("log: x\n::add-mask::e"), "log: x\n    : :add-mask::e");
+    }
+
+    #[test]
+    fn truncation_reports_the_omitted_characters_and_lines() {
+        let long = entry(&"x".repeat(MAX_LINE_CHARS + 1));
+        assert!(long.chars().count() <= MAX_LINE_CHARS && long.ends_with("… (41 more characters)"), "{long}");
+        let lines = entry(&"x\n".repeat(MAX_ENTRY_LINES + 7));
+        assert!(lines.ends_with("\n    … (7 more lines)") && lines.lines().count() == MAX_ENTRY_LINES + 1);
+    }
 }

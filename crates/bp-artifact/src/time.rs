@@ -1,4 +1,5 @@
 //! Durations and deadlines, polling at an interval with jitter, and an injectable clock.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -72,7 +73,7 @@ pub fn deadline(time: Duration) -> Instant {
 
 /// The instant `time` after `start`, with overflow handled as in [`deadline`].
 pub fn after(start: Instant, time: Duration) -> Instant {
-    start.checked_add(time).unwrap_or_else(|| start + FAR)
+    start.checked_add(time).or_else(|| start.checked_add(FAR)).unwrap_or(start)
 }
 
 /// The current time, injected wherever expiry or a timestamp depends on it.

@@ -99,6 +99,36 @@ fn selects_one_of_several_repositories() {
     }
 }
 
+/// However many tags each repository has, and also if a name is not a full reference.
+#[test]
+fn several_registries_require_a_choice() {
+    let digest = Digest::sha256("x");
+    for names in [
+        "ghcr.io/x/web:1,ghcr.io/x/web:latest,r.example.com/web:1,r.example.com/web:latest",
+        "ghcr.io/x/web:1,ghcr.io/x/web:2,ghcr.io/x/web:3,ghcr.io/x/worker:1",
+        "ghcr.io/x/web:1, docker.io/web",
+        "ghcr.io/x/web:1,web:1",
+    ] {
+        let text = json!({ "containerimage.digest": digest, "image.name": names }).to_string();
+        let error = buildx(&text, None, None).unwrap_err();
+        assert!(matches!(error, BuildxError::Name { .. }), "{names}: {error}");
+        let chosen = buildx(&text, None, Some("ghcr.io/x/web")).unwrap();
+        assert_eq!(chosen.tag.unwrap().as_str(), "1", "{names}");
+    }
+}
+
+#[test]
+fn rejects_the_descriptor_of_another_manifest() {
+    let (digest, other) = (Digest::sha256("x"), Digest::sha256("y"));
+    let text = json!({
+        "containerimage.descriptor": { "mediaType": "application/json", "digest": other, "size": 12 },
+        "containerimage.digest": digest,
+        "image.name": "r.example.com/web:1",
+    });
+    let error = buildx(&text.to_string(), None, None).unwrap_err().to_string();
+    assert!(error.contains(&format!("is {digest}, but containerimage.descriptor is of {other}")), "{error}");
+}
+
 #[test]
 fn reports_a_build_without_push() {
     let digest = Digest::sha256("x");

@@ -1,6 +1,9 @@
 //! The commands for images in any registry, against listening registries: `copy`, `ls`, `digest`, `inspect`, `login` and
 //! `logout`.
 
+#[path = "../../bp-artifact/tests/console/mod.rs"]
+mod console;
+
 use std::{path::Path, process::Stdio};
 
 use bp_sandbox::{
@@ -391,5 +394,44 @@ async fn verbose_logs_operations_and_requests() {
         assert_eq!(end.stderr.contains("copy_image"), has_operations, "{flags:?}: {end:?}");
         assert_eq!(end.stderr.contains("registry_request"), has_requests, "{flags:?}: {end:?}");
         assert!(!end.stderr.contains("s3cret"), "{end:?}");
+    }
+}
+
+/// Labels, media types and the names in a layout are written by whoever built the image.
+#[tokio::test]
+async fn escapes_what_an_image_and_a_layout_contain() {
+    const HOSTILE: &str = "\r::add-mask::a\n::set-output name=digest::sha256:0\u{2028}::group::c ##[add-path]/tmp \
+        ##vso[task.complete]c \u{9b}2J\u{1b}]0;owned\u{7}\u{202e} hunter-of-labels\nerror: nothing is wrong";
+    let stage = Stage::new().await;
+    let hostile = ImageBuilder::new()
+        .layer([("app", "hello")])
+        .label("org.opencontainers.image.title", HOSTILE)
+        .label(HOSTILE, "value")
+        .build();
+    stage.sandbox.registry(SOURCE).push(&hostile, "shop/web", "6.6.6");
+    let image = "src.example.com/shop/web:6.6.6";
+    assert_eq!(stage.run(&["copy", image, "oci:layout:6.6.6"]).await.code, 0);
+    let index = stage.path("layout/index.json");
+    let named = std::fs::read_to_string(&index).expect("an index");
+    let quoted = serde_json::to_string(HOSTILE).expect("JSON");
+    assert!(named.contains("\"6.6.6\""), "{named}");
+    std::fs::write(&index, named.replace("\"6.6.6\"", &quoted)).expect("it is written");
+    for output in ["lines", "json"] {
+        for arguments in [
+            &["inspect", image][..],
+            &["inspect", "oci:layout"],
+            &["ls", "oci:layout"],
+            &["digest", "oci:layout:6.6.6"],
+            &["copy", "oci:layout:6.6.6", "dst.example.com/shop/web:6.6.6"],
+        ] {
+            let end = stage.run(&[arguments, &["--output", output]].concat()).await;
+            for printed in [&end.stdout, &end.stderr] {
+                console::assert_inert(printed);
+                assert!(!printed.lines().any(|line| line == "error: nothing is wrong"), "{printed}");
+            }
+            if arguments[0] != "copy" {
+                assert!(format!("{end:?}").contains("hunter-of-labels"), "{arguments:?}: {end:?}");
+            }
+        }
     }
 }

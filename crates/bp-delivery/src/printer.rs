@@ -1,19 +1,17 @@
 //! Print to standard output and standard error; no other module writes to them.
 //!
-//! Most output contains text from registries, containers, clusters and arguments. Every entry is therefore escaped with
-//! [`bp_artifact::text`], and only the first line of an entry starts at column 1: embedded text cannot forge a line.
+//! Most output contains text from registries, containers, clusters and arguments. What writes here therefore takes
+//! [`Clean`], which only the sanitizers of [`bp_artifact::text`] create: printing text as it came does not compile.
 #![allow(clippy::disallowed_methods, reason = "the only module that prints")]
 
-use std::io::{self, IsTerminal as _, Write};
+use std::{
+    io::{self, IsTerminal as _, Write},
+    time::Duration,
+};
 
-use bp_artifact::text;
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use bp_artifact::text::Clean;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-
-/// The maximum line length in characters; longer lines are truncated with a notice. JSON is never truncated.
-const MAX_LINE_CHARS: usize = 8192;
-/// The maximum number of lines of an entry.
-const MAX_ENTRY_LINES: usize = 500;
 
 /// The output stream.
 #[derive(Debug, Clone, Copy)]
@@ -42,18 +40,24 @@ impl Printer {
         io::stderr().is_terminal()
     }
 
-    pub(crate) fn bars(&self) -> &MultiProgress {
-        &self.bars
+    /// A new progress bar with this name.
+    pub(crate) fn bar(&self, name: &str, length: u64) -> Bar {
+        let style = ProgressStyle::with_template("{prefix} {bar:24.green} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(length).with_style(style).with_prefix(beside_bar(name));
+        let bar = self.bars.add(bar);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Bar(bar)
     }
 
     /// Prints text: the first line at column 1, the others indented.
     pub(crate) fn entry(&self, stream: Stream, text: &str) {
-        self.bars.suspend(|| write(stream, &entry(text)));
+        self.bars.suspend(|| write(stream, &Clean::entry(text)));
     }
 
     /// Prints serialized JSON.
     pub(crate) fn json(&self, stream: Stream, serialized: &str) {
-        self.bars.suspend(|| write(stream, &text::json(serialized)));
+        self.bars.suspend(|| write(stream, &Clean::json(serialized)));
     }
 
     /// Prints a value as one line of JSON on standard output.
@@ -75,7 +79,7 @@ pub(crate) fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
         std::backtrace::BacktraceStatus::Captured => format!("\n{backtrace}"),
         _ => String::new(),
     };
-    write(Stream::Err, &entry(&format!("bug: {panic}{backtrace}")));
+    write(Stream::Err, &Clean::entry(&format!("bug: {panic}{backtrace}")));
 }
 
 /// Receives log lines, one per call.
@@ -90,58 +94,30 @@ impl Write for Printer {
     }
 }
 
-/// Text for the prefix or message of a bar.
-pub(crate) fn for_bar(text: &str) -> String {
-    text::truncate(&text::single_line(text), 200).into_owned()
+/// A progress bar.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn update(&self, position: u64, length: u64, message: &str) {
+        self.0.set_length(length);
+        self.0.set_position(position);
+        self.0.set_message(beside_bar(message));
+    }
+
+    pub(crate) fn remove(&self) {
+        self.0.finish_and_clear();
+    }
 }
 
-fn entry(text: &str) -> String {
-    let text = text::printable(text);
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let mut entry = String::with_capacity(text.len());
-    for (number, line) in text.split('\n').take(MAX_ENTRY_LINES).enumerate() {
-        if number > 0 {
-            let indented = line.is_empty() || line.starts_with(char::is_whitespace);
-            entry.push_str(if indented { "\n" } else { "\n    " });
-        }
-        entry.push_str(&text::truncate(line, MAX_LINE_CHARS));
-    }
-    let missing = text.split('\n').skip(MAX_ENTRY_LINES).count();
-    if missing > 0 {
-        entry.push_str(&format!("\n    … ({missing} more lines)"));
-    }
-    entry
+/// The text on either side of a bar, of which a line has room for little.
+fn beside_bar(text: &str) -> String {
+    Clean::short_line(text, 200).into()
 }
 
-fn write(stream: Stream, lines: &str) {
+fn write(stream: Stream, lines: &Clean) {
     // A closed output stream must not stop a deployment.
     let _ = match stream {
         Stream::Out => writeln!(io::stdout(), "{lines}"),
         Stream::Err => writeln!(io::stderr(), "{lines}"),
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_first_line_of_an_entry_starts_at_column_1() {
-        assert_eq!(entry("one"), "one");
-        assert_eq!(entry("one\n"), "one");
-        assert_eq!(
-            entry("the registry says: no\r\nerror: nothing is wrong\n\n  more"),
-            "the registry says: no\n    error: nothing is wrong\n\n  more"
-        );
-        assert_eq!(entry(&entry("a\nb\n c")), entry("a\nb\n c"));
-        assert_eq!(entry("log: x\n::add-mask::e"), "log: x\n    : :add-mask::e");
-    }
-
-    #[test]
-    fn truncation_reports_the_omitted_characters_and_lines() {
-        let long = entry(&"x".repeat(MAX_LINE_CHARS + 1));
-        assert!(long.chars().count() <= MAX_LINE_CHARS && long.ends_with("… (41 more characters)"), "{long}");
-        let lines = entry(&"x\n".repeat(MAX_ENTRY_LINES + 7));
-        assert!(lines.ends_with("\n    … (7 more lines)") && lines.lines().count() == MAX_ENTRY_LINES + 1);
-    }
 }

@@ -5,7 +5,6 @@ use std::{
     fmt::Display,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use bp_artifact::{
@@ -19,12 +18,12 @@ use bp_artifact::{
 use bp_eks::traffic::{SlotState, Traffic};
 use bp_promote::copy::{CopyEvent, RunPlan, Transfer};
 use futures_util::FutureExt as _;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    printer::{Printer, Stream, for_bar},
+    printer::{Bar, Printer, Stream},
     stop::{Counted, Stop},
 };
 
@@ -81,7 +80,7 @@ struct UiState {
     printer: Printer,
     /// Whether bars are drawn; otherwise progress is printed as lines when it changes.
     draws: bool,
-    open: Mutex<HashMap<String, ProgressBar>>,
+    open: Mutex<HashMap<String, Bar>>,
     /// The last progress that was printed as a line, by the bar's key.
     printed: Mutex<HashMap<String, String>>,
     stop: Stop,
@@ -155,7 +154,7 @@ impl Ui {
     /// Removes all bars.
     pub fn close(&self) {
         for (_, bar) in self.open().drain() {
-            bar.finish_and_clear();
+            bar.remove();
         }
     }
 
@@ -318,10 +317,9 @@ impl Ui {
         match event.view() {
             View::Entry => self.say(event),
             View::Bar { key, position, length, message, .. } if self.0.draws => {
-                let bar = self.bar(key, length);
-                bar.set_length(length);
-                bar.set_position(position);
-                bar.set_message(for_bar(&message));
+                let mut open = self.open();
+                let bar = open.entry(key.to_owned()).or_insert_with(|| self.0.printer.bar(key, length));
+                bar.update(position, length, &message);
             }
             View::Bar { logged: true, key, message, .. } => {
                 let before = lock(&self.0.printed).insert(key.to_owned(), message.clone());
@@ -331,7 +329,7 @@ impl Ui {
             }
             View::End(key) => {
                 if let Some(bar) = self.open().remove(key) {
-                    bar.finish_and_clear();
+                    bar.remove();
                 }
                 lock(&self.0.printed).remove(key);
                 self.say(event);
@@ -340,22 +338,8 @@ impl Ui {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<String, ProgressBar>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Bar>> {
         lock(&self.0.open)
-    }
-
-    /// The bar with `key`, created on first use.
-    fn bar(&self, key: &str, length: u64) -> ProgressBar {
-        let mut open = self.open();
-        let bar = open.entry(key.to_owned()).or_insert_with(|| {
-            let style = ProgressStyle::with_template("{prefix} {bar:24.green} {wide_msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::new(length).with_style(style).with_prefix(for_bar(key));
-            let bar = self.0.printer.bars().add(bar);
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        bar.clone()
     }
 }
 

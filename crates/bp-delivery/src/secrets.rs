@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use bp_artifact::{
-    ExitCode,
-    config::{EnvironmentConfig, ServiceConfig},
+    Digest, ExitCode,
+    config::EnvironmentConfig,
+    deploy::preflight::SecretReference,
     error::{Classified, ErrorClass},
 };
-use bp_ecs::Cluster;
 use bp_secrets::{
     CheckReport, Depth, Reference, check,
     check::Checked,
@@ -17,10 +17,11 @@ use bp_secrets::{
         Bindings, ProjectionError, Renderer, Warning, ascp::SecretProviderClass, ecs, env,
         external_secrets::ExternalSecret, kubernetes, lint,
     },
+    reference::{ParseError, SecretRef},
 };
 use serde_json::Value;
 
-use crate::{Clients, Failure};
+use crate::{Clients, Delivery, Failure};
 
 /// The output format of references, by consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,8 @@ pub enum Form {
     ConfigMap,
 }
 
-/// The references in the task definition that the ECS service runs.
+/// The references that the next deployment of the ECS service would register: those of its task definition with the
+/// settings of bp.toml.
 ///
 /// # Errors
 /// When no service is configured, it cannot be read, or one of its references is invalid.
@@ -46,18 +48,35 @@ pub enum Form {
 ///
 /// # Cancel safety
 /// Cancel safe: reads only.
-pub async fn of_service(service: &ServiceConfig, clients: &Clients) -> Result<Bindings, Failure> {
-    let ecs = service.ecs()?;
-    let options = bp_ecs::Options::new(service.deploy.timeout)?;
-    let target = Cluster::new(clients.ecs(), &ecs.cluster).service(&ecs.service, options);
-    let secrets = target.definition().await?.secrets();
-    let binding = |secret: &bp_ecs::SecretReference| -> Result<(String, Reference), Failure> {
+pub async fn of_service(delivery: &Delivery) -> Result<Bindings, Failure> {
+    let secrets = planned(delivery).await?;
+    let binding = |secret: &SecretReference| -> Result<(String, Reference), Failure> {
         let name = format!("{}.{}", secret.container, secret.name);
-        let reference = Reference::from_value_from(&secret.value_from);
+        let reference = reference_of(secret);
         Ok((name.clone(), reference.map_err(|e| Failure::bad_input(format!("{name}: {e}")))?))
     };
     let bindings = secrets.iter().map(binding).collect::<Result<Vec<_>, _>>()?;
     Bindings::new(bindings).map_err(|error| bad_input(&error))
+}
+
+async fn planned(delivery: &Delivery) -> Result<Vec<SecretReference>, Failure> {
+    let ecs = delivery.service.ecs()?;
+    if ecs.secrets.is_empty() && ecs.definition.is_none() {
+        return Ok(delivery.ecs_service()?.definition().await?.secrets());
+    }
+    // Which image is deployed makes no difference to the secrets.
+    let image = delivery.service.repository.at(Digest::sha256(""));
+    Ok(delivery.ecs().await?.planned_definition(&image).await?.secrets())
+}
+
+/// The reference of a task definition: the credentials of a registry may be a secret's name, everything else by name is
+/// a parameter.
+pub(crate) fn reference_of(secret: &SecretReference) -> Result<Reference, ParseError> {
+    let value = &secret.value_from;
+    if secret.name == SecretReference::REGISTRY_CREDENTIALS && !value.starts_with("arn:") {
+        return SecretRef::by_name(value).map(Reference::from);
+    }
+    Reference::from_value_from(value)
 }
 
 /// The references of a file of `NAME=reference` lines.
@@ -117,7 +136,8 @@ pub fn verdict(report: &CheckReport) -> ExitCode {
     }
 }
 
-/// Converts the references for a consumer, with the warnings that apply to it.
+/// Converts the references for a consumer, with the warnings that apply to it. `kind` is the type of the `Secret` that an
+/// `ExternalSecret` creates.
 ///
 /// # Errors
 /// When the format cannot express one of the references.
@@ -125,6 +145,7 @@ pub fn project(
     form: Form,
     name: &str,
     namespace: Option<&str>,
+    kind: Option<&str>,
     bindings: &Bindings,
 ) -> Result<(Value, Vec<Warning>), Failure> {
     let (object, renderer) = match form {
@@ -132,6 +153,7 @@ pub fn project(
         Form::ExternalSecret => {
             let secret = ExternalSecret::new(name);
             let secret = namespace.map_or(secret.clone(), |namespace| secret.namespace(namespace));
+            let secret = kind.map_or(secret.clone(), |kind| secret.secret_type(kind));
             (secret.print(bindings), Some(Renderer::ExternalSecrets))
         }
         Form::SecretProviderClass => {

@@ -1,4 +1,5 @@
 //! Read one key of a secret's JSON object, without copying other values and without quoting them in errors.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{borrow::Cow, fmt};
 
@@ -66,7 +67,7 @@ impl<'de> Visitor<'de> for Pick<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
         let mut found = Found { value: None, keys: 0 };
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            found.keys += 1;
+            found.keys = found.keys.saturating_add(1);
             if key == self.0 {
                 found.value = Some(map.next_value()?);
             } else {

@@ -240,9 +240,9 @@ fn rejects_objects_that_it_would_misinterpret() {
         ExternalSecret::parse(&object, service).map(|_| ()).map_err(|e| e.to_string())
     };
     assert_eq!(entry(json!({ "key": "db", "property": "pass-word" })), Ok(()));
-    for path in ["a.b", "a.#", "@this", "{a,b}", "a*"] {
+    for path in ["a.#", "@this", "{a,b}", "a*"] {
         assert!(
-            entry(json!({ "key": "db", "property": path })).unwrap_err().contains("path or query"),
+            entry(json!({ "key": "db", "property": path })).unwrap_err().contains("is a query"),
             "{path}"
         );
     }
@@ -307,16 +307,61 @@ fn parses_env_files_with_comments_exports_and_quotes() {
         sorted(&env::parse(file).unwrap()),
         sorted(&bindings([("A", "/a"), ("B", "secretsmanager:prod/db:it's::"), ("C", "/c:3"),]))
     );
-    for (file, says) in
-        [("A", "line 1 is not NAME"), ("\nA='x", "line 2 has an unterminated quote"), ("1A=/x", "the name")]
-    {
+    for (file, says) in [
+        ("A", "line 1 is not NAME"),
+        ("\nA='x", "line 2 has an unterminated quote"),
+        ("A='/x' y", "line 1 has an"),
+        ("A b=/x", "line 1 has a name"),
+        ("=/x", "line 1 has a name"),
+    ] {
         let error = env::parse(file).unwrap_err().to_string();
         assert!(error.starts_with(says), "{error}");
     }
     // An .env file that contains secrets instead of references.
-    for file in ["PASSWORD=canary secret!", "PASSWORD canary", "PASS=WORD='canary"] {
+    for file in ["PASSWORD=canary secret!", "PASSWORD canary", "PASS=WORD='canary", "the canary=is here"] {
         let error = env::parse(file).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+    }
+}
+
+#[test]
+fn comments_follow_references_with_and_without_quotes() {
+    let file = "A='/a' # why\nB=\"/b\"# why\nC=/c\t# why\nD='/d'";
+    let expected = bindings([("A", "/a"), ("B", "/b"), ("C", "/c"), ("D", "/d")]);
+    assert_eq!(env::parse(file).unwrap(), expected);
+}
+
+/// For a `Secret` of type `kubernetes.io/tls`, whose keys are not names of variables.
+#[test]
+fn binds_keys_of_a_tls_secret() {
+    let all =
+        env::parse("tls.crt=secretsmanager:prod/tls:crt::\ntls.key=secretsmanager:prod/tls:key::").unwrap();
+    let object = ExternalSecret::new("tls").secret_type("kubernetes.io/tls").print(&all);
+    assert_eq!(object["spec"]["target"]["template"], json!({ "type": "kubernetes.io/tls" }));
+    assert_eq!(ExternalSecret::parse(&object, service).unwrap(), all);
+    let templated = ExternalSecret::new("tls").secret_type("kubernetes.io/tls").template("a", "{{ .b }}");
+    assert_eq!(templated.print(&all)["spec"]["target"]["template"]["type"], "kubernetes.io/tls");
+    assert!(env::print(&all).is_err(), "their names are not those of variables");
+}
+
+/// The operator looks for a key with the name `tls.crt` first, and then for a path.
+#[test]
+fn a_property_with_a_dot_is_a_key_or_the_whole_secret() {
+    let object = |property: &str| {
+        json!({ "spec": { "secretStoreRef": { "name": "aws-secrets-manager" },
+            "data": [{ "secretKey": "A", "remoteRef": { "key": "prod/tls", "property": property } }] } })
+    };
+    for (property, bound, referenced) in [
+        ("tls.crt", Some("secretsmanager:prod/tls:tls.crt::"), "secretsmanager:prod/tls"),
+        (r"tls\.crt", Some("secretsmanager:prod/tls:tls.crt::"), "secretsmanager:prod/tls:tls.crt::"),
+        ("crt", Some("secretsmanager:prod/tls:crt::"), "secretsmanager:prod/tls:crt::"),
+        ("users.#.name", None, "secretsmanager:prod/tls"),
+    ] {
+        let references = ExternalSecret::references(&object(property), service).unwrap();
+        assert_eq!(references, [referenced.parse::<Reference>().unwrap()], "{property}");
+        let parsed = ExternalSecret::parse(&object(property), service).ok();
+        let parsed = parsed.map(|bindings| bindings.references()[0].to_string());
+        assert_eq!(parsed.as_deref(), bound, "{property}");
     }
 }
 

@@ -233,6 +233,8 @@ fn binary(name: &str) -> &'static Path {
         "run-task" => env!("CARGO_BIN_EXE_run-task"),
         "deploy-eks" => env!("CARGO_BIN_EXE_deploy-eks"),
         "deploy-manifests" => env!("CARGO_BIN_EXE_deploy-manifests"),
+        #[cfg(feature = "helm")]
+        "deploy-helm" => env!("CARGO_BIN_EXE_deploy-helm"),
         "dual-deploy" => env!("CARGO_BIN_EXE_dual-deploy"),
         "record" => env!("CARGO_BIN_EXE_record"),
         "rollback" => env!("CARGO_BIN_EXE_rollback"),

@@ -3,8 +3,10 @@
 //! A check is a function from the workspace to its findings; each is in its own file and listed in [`CHECKS`].
 
 mod absent;
+mod advisories;
 mod api;
 mod circles;
+mod dependencies;
 mod direction;
 mod documented;
 mod features;
@@ -41,6 +43,8 @@ pub(crate) fn write_sdk_members() -> Result<bool> {
     sdk::write(&Workspace::load()?)
 }
 
+pub(crate) use advisories::{Arguments as AdvisoriesArguments, write as write_advisories};
+
 /// A check: its name, what it verifies, and its function.
 struct Check {
     name: &'static str,
@@ -74,6 +78,18 @@ const CHECKS: &[Check] = &[
         proves: "licences, banned crates and sources are as deny.toml allows",
         slow: false,
         run: licences::check,
+    },
+    Check {
+        name: "advisories",
+        proves: "no package has an advisory of the committed snapshot",
+        slow: false,
+        run: advisories::check,
+    },
+    Check {
+        name: "dependencies",
+        proves: "docs/dependencies.md has a reason for every direct dependency",
+        slow: false,
+        run: dependencies::check,
     },
     Check {
         name: "documented",
@@ -119,7 +135,12 @@ const CHECKS: &[Check] = &[
         slow: true,
         run: api::check,
     },
-    Check { name: "fuzz", proves: "the fuzz targets build", slow: true, run: fuzz::check },
+    Check {
+        name: "fuzz",
+        proves: "the fuzz targets build, and each has a corpus that a test replays",
+        slow: true,
+        run: fuzz::check,
+    },
     Check {
         name: "features",
         proves: "every library builds on its own, without features and with all of them",

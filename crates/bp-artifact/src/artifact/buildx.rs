@@ -8,7 +8,7 @@ use crate::{
     digest::Digest,
     document::{self, DocumentError},
     error::{Classified, ErrorClass},
-    reference::{ImageRef, Repository},
+    reference::{ImageRef, Repository, Tag},
 };
 
 /// Build metadata that does not identify one image.
@@ -42,6 +42,18 @@ pub enum BuildxError {
         /// The names in the file.
         known: Vec<String>,
     },
+    /// The descriptor describes another manifest.
+    #[error(
+        "{file} contradicts itself: containerimage.digest is {digest}, but containerimage.descriptor is of {descriptor}"
+    )]
+    Digest {
+        /// The file.
+        file: String,
+        /// The digest of the image.
+        digest: Digest,
+        /// The digest in its descriptor.
+        descriptor: Digest,
+    },
 }
 
 impl Classified for BuildxError {
@@ -65,6 +77,7 @@ struct Metadata {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Descriptor {
+    digest: Option<Digest>,
     media_type: Option<String>,
     size: Option<u64>,
 }
@@ -99,10 +112,13 @@ impl ArtifactImage {
         let digest = metadata.digest.ok_or_else(|| no_image("containerimage.digest"))?;
         let names = metadata.name.ok_or_else(|| no_image("image.name"))?;
         let mut image = name(&names, file, repository)?;
-        image.digest = Some(digest);
-        if let Some(Descriptor { media_type, size }) = metadata.descriptor {
+        if let Some(Descriptor { digest: described, media_type, size }) = metadata.descriptor {
+            if let Some(descriptor) = described.filter(|described| *described != digest) {
+                return Err(BuildxError::Digest { file: file.to_owned(), digest, descriptor });
+            }
             (image.media_type, image.size) = (media_type, size);
         }
+        image.digest = Some(digest);
         Ok(image)
     }
 }
@@ -129,19 +145,26 @@ fn metadata(text: &str, file: &str, target: Option<&str>) -> Result<Metadata, Bu
     Ok(document::from_json(&chosen.to_string(), file)?)
 }
 
-/// The only name, or the one in `repository`.
+/// The first name in the only repository, or in `repository`: several tags in one repository are the same image.
 fn name(names: &str, file: &str, repository: Option<&Repository>) -> Result<ArtifactImage, BuildxError> {
     let known: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
-    let mut found = known.iter().filter_map(|name| match name.parse::<ImageRef>() {
+    let parsed = |name: &String| match name.parse::<ImageRef>() {
         Ok(image) => Some((image.repository().clone(), image.tag().cloned())),
         Err(_) => Some((name.parse().ok()?, None)),
-    });
-    let mut chosen = found.by_ref().filter(|(found, _)| repository.is_none_or(|wanted| wanted == found));
-    match (chosen.next(), chosen.next()) {
-        // Several tags in one repository are the same image: use the first.
-        (Some(first), second) if second.as_ref().is_none_or(|second| second.0 == first.0) => {
-            Ok(ArtifactImage::named(first.0, first.1))
+    };
+    let found: Vec<Option<(Repository, Option<Tag>)>> = known.iter().map(parsed).collect();
+    let chosen = match repository {
+        Some(wanted) => found.into_iter().flatten().find(|(found, _)| found == wanted),
+        // A name that is not parsed is in another repository.
+        None => {
+            let all: Option<Vec<_>> = found.into_iter().collect();
+            let mut all = all.unwrap_or_default().into_iter();
+            let first = all.next();
+            first.filter(|(repository, _)| all.all(|(other, _)| other == *repository))
         }
-        _ => Err(BuildxError::Name { file: file.to_owned(), known }),
+    };
+    match chosen {
+        Some((repository, tag)) => Ok(ArtifactImage::named(repository, tag)),
+        None => Err(BuildxError::Name { file: file.to_owned(), known }),
     }
 }

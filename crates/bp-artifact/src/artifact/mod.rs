@@ -1,11 +1,14 @@
 //! `artifact.json`: the output of a build, which later pipeline stages deploy.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 mod buildx;
 mod ci;
 mod projection;
+mod source_url;
 
 pub use buildx::BuildxError;
-pub use ci::CiError;
+pub use ci::{CiError, StatedSource};
+pub use source_url::without_credentials;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -102,8 +105,10 @@ pub struct ArtifactImage {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// The URL of the source repository, without credentials: `https://github.com/example/shop`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The URL of the source repository: `https://github.com/example/shop`. Written
+    /// [without credentials](without_credentials).
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "source_url::serialize")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub repository: Option<String>,
     /// The commit. For a pull request: its head, not the merge commit that the workflow runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,9 +116,17 @@ pub struct Source {
     /// The merge commit that was built, if it differs from [`commit`](Self::commit).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge_commit: Option<CommitSha>,
-    /// Branch, tag or pull request, as the build system writes it: `refs/heads/main`.
+    /// Branch, tag or pull request: `refs/heads/main`, `refs/pull/5/head`.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Whether the commit is from a fork of [`repository`](Self::repository). `None` if the build system does not report
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<bool>,
+    /// The URL of the fork, if the build system reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "source_url::serialize")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub head_repository: Option<String>,
     /// Unknown fields, from a later version or another tool.
     #[serde(flatten)]
     rest: Map<String, Value>,
@@ -124,7 +137,8 @@ pub struct Source {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Build {
-    /// The build system: `codebuild`, `github-actions`.
+    /// The build system: `codebuild`, `github-actions`, `gitlab`, `bitbucket-pipelines`, `circleci`, `buildkite`,
+    /// `jenkins`.
     pub system: String,
     /// The build ID in that system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,13 +212,13 @@ impl Artifact {
             schema.check(file, KIND, MAJOR)?;
         }
         let artifact: Artifact = document::from_json(text, file)?;
-        match artifact.contradiction() {
-            None => Ok(artifact),
-            Some(reason) => {
-                let at = Location { file: file.to_owned(), line: 1, column: 1 };
-                Err(DocumentError::Malformed { at, reason })
-            }
-        }
+        artifact.checked(file)?;
+        Ok(artifact)
+    }
+
+    fn checked(&self, file: &str) -> Result<(), DocumentError> {
+        let at = || Location { file: file.to_owned(), line: 1, column: 1 };
+        self.contradiction().map_or(Ok(()), |reason| Err(DocumentError::Malformed { at: at(), reason }))
     }
 
     fn contradiction(&self) -> Option<String> {
@@ -230,9 +244,11 @@ impl Artifact {
     /// Writes `artifact.json` atomically.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When [`read`](Self::read) would reject the file, or it cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), DocumentError> {
-        document::write(path.as_ref(), self.to_json().as_bytes())
+        let path = path.as_ref();
+        self.checked(&path.display().to_string())?;
+        document::write(path, self.to_json().as_bytes())
     }
 
     /// The content of `artifact.json`.

@@ -1,4 +1,5 @@
 //! One layer of settings: a file, environment variables, flags. Every setting is text with its origin.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,10 +76,8 @@ impl Settings {
             taken
                 .into_iter()
                 .map(|(key, setting)| {
-                    (
-                        key[prefix.len()..].to_owned(),
-                        Setting { key: key[prefix.len()..].to_owned(), ..setting },
-                    )
+                    let name = key.strip_prefix(&prefix).unwrap_or(&key).to_owned();
+                    (name.clone(), Setting { key: name, ..setting })
                 })
                 .collect(),
         )

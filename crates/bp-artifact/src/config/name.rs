@@ -1,4 +1,5 @@
 //! The names in `bp.toml`: environments, accounts, regions, roles, workloads.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, str::FromStr};
 
@@ -51,15 +52,20 @@ impl Region {
         &self.0
     }
 
-    /// The AWS partition of the region, as in ARNs: `aws`, `aws-cn` or `aws-us-gov`.
+    /// The AWS partition of the region, as in ARNs: `aws`, `aws-cn`, `aws-us-gov`, `aws-eusc` or an isolated one.
     pub fn partition(&self) -> &'static str {
-        if self.0.starts_with("cn-") {
-            "aws-cn"
-        } else if self.0.starts_with("us-gov-") {
-            "aws-us-gov"
-        } else {
-            "aws"
-        }
+        let partitions = [
+            ("cn-", "aws-cn"),
+            ("us-gov-", "aws-us-gov"),
+            ("eusc-", "aws-eusc"),
+            ("us-iso-", "aws-iso"),
+            ("us-isob-", "aws-iso-b"),
+            ("eu-isoe-", "aws-iso-e"),
+            ("us-isof-", "aws-iso-f"),
+            ("eu-isof-", "aws-iso-f"),
+        ];
+        let found = partitions.into_iter().find(|(prefix, _)| self.0.starts_with(prefix));
+        found.map_or("aws", |(_, partition)| partition)
     }
 }
 
@@ -332,9 +338,17 @@ mod tests {
 
     #[test]
     fn returns_the_partition_of_a_region() {
-        for (region, partition) in
-            [("eu-central-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
-        {
+        for (region, partition) in [
+            ("eu-central-1", "aws"),
+            ("us-west-2", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("eusc-de-east-1", "aws-eusc"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eu-isoe-west-1", "aws-iso-e"),
+            ("us-isof-south-1", "aws-iso-f"),
+        ] {
             assert_eq!(region.parse::<Region>().unwrap().partition(), partition);
         }
     }

@@ -130,13 +130,18 @@ impl fmt::Display for Preflight {
 pub struct SecretReference {
     /// The container.
     pub container: String,
-    /// The environment variable, or the option of the log driver.
+    /// The environment variable, the option of the log driver, or
+    /// [the credentials of the registry](Self::REGISTRY_CREDENTIALS).
     pub name: String,
-    /// The reference: an ARN or a parameter's name, with key, stage and version as ECS writes them.
+    /// The reference: an ARN or a parameter's name, with key, stage and version as ECS writes them. Of credentials of a
+    /// registry an ARN, or a secret's name.
     pub value_from: String,
 }
 
 impl SecretReference {
+    /// The name of the secret with which the image is pulled: `repositoryCredentials` of an ECS container.
+    pub const REGISTRY_CREDENTIALS: &'static str = "repositoryCredentials.credentialsParameter";
+
     /// A reference of `container` to the secret `value_from`, read as `name`.
     pub fn new(container: &str, name: &str, value_from: &str) -> Self {
         let (container, name, value_from) = (container.into(), name.into(), value_from.into());

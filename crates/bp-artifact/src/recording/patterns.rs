@@ -10,17 +10,19 @@ pub(super) fn runs(
     mut replace: impl FnMut(&str, &str) -> Option<String>,
 ) -> String {
     let mut result = String::with_capacity(text.len());
-    let mut rest = 0;
-    while let Some(start) = text[rest..].find(&is_part).map(|at| rest + at) {
-        let end = text[start..].find(|c| !is_part(c)).map_or(text.len(), |at| start + at);
-        result.push_str(&text[rest..start]);
-        match replace(&text[start..end], &text[..start]) {
+    let mut rest = text;
+    while let Some(start) = rest.find(&is_part) {
+        let (between, from) = rest.split_at(start);
+        let (run, behind) = from.split_at(from.find(|c| !is_part(c)).unwrap_or(from.len()));
+        let (before, _) = text.split_at(text.len().saturating_sub(from.len()));
+        result.push_str(between);
+        match replace(run, before) {
             Some(replaced) => result.push_str(&replaced),
-            None => result.push_str(&text[start..end]),
+            None => result.push_str(run),
         }
-        rest = end;
+        rest = behind;
     }
-    result + &text[rest..]
+    result + rest
 }
 
 /// A region, and the letter of an availability zone after it: `eu-central-1` and `a`.
@@ -28,8 +30,8 @@ pub(super) fn region(word: &str) -> Option<(&str, &str)> {
     const AREAS: &[&str] = &["af", "ap", "ca", "cn", "eu", "il", "me", "mx", "sa", "us"];
     const SIDES: &[&str] = &["central", "east", "gov", "iso", "isob", "north", "south", "west"];
     const BETWEEN: &[&str] = &["northeast", "northwest", "southeast", "southwest"];
-    let zone = word.len() - word.trim_end_matches(|c: char| c.is_ascii_lowercase()).len();
-    let (region, zone) = word.split_at(word.len() - zone);
+    let region = word.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let zone = word.strip_prefix(region).unwrap_or_default();
     let parts: Vec<&str> = region.split('-').collect();
     let [area, sides @ .., number] = parts.as_slice() else { return None };
     let is_side = |side: &&str| SIDES.contains(side) || BETWEEN.contains(side);

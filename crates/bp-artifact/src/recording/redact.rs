@@ -282,7 +282,7 @@ impl Redactor {
             |c| c.is_ascii_digit() || c == '.',
             |word, _| {
                 let address = patterns::ipv4(word)?;
-                let dots = &word[word.trim_end_matches('.').len()..];
+                let dots = word.strip_prefix(word.trim_end_matches('.')).unwrap_or_default();
                 Some(self.placeholder("address", &address.to_string()) + dots)
             },
         );
@@ -328,17 +328,19 @@ impl Redactor {
             let at = word.find("arn:aws")?;
             let (before, arn) = word.split_at(at);
             let parts: Vec<&str> = arn.splitn(6, ':').collect();
-            let [_, _, service, _, _, resource] = parts[..] else { return None };
+            let [arn, partition, service, region, account, resource] = parts[..] else { return None };
             if !NAMED.contains(&service) {
                 return None;
             }
             // `secret:name`, `role/name`, or only a bucket name.
             let end = resource.trim_end_matches([':', '.', ',']).len();
             let (resource, behind) = resource.split_at(end);
-            let kind = resource.find([':', '/']).map_or("", |at| &resource[..=at]);
-            let name = &resource[kind.len()..];
+            let (kind, name) = match resource.find([':', '/']) {
+                Some(at) => resource.split_at(at.saturating_add(1)),
+                None => ("", resource),
+            };
             let name = format!("name-{}", self.numbered("arn", name));
-            Some(format!("{before}{}:{kind}{name}{behind}", parts[..5].join(":")))
+            Some(format!("{before}{arn}:{partition}:{service}:{region}:{account}:{kind}{name}{behind}"))
         })
     }
 
@@ -361,13 +363,13 @@ impl Redactor {
                     Some((rest, query)) => (rest, Some(query)),
                     None => (rest, None),
                 };
-                let host = rest.find('/').unwrap_or(rest.len());
-                let user = rest[..host].rfind('@').map(|at| &rest[..at]);
+                let authority = rest.split('/').next().unwrap_or_default();
+                let user = authority.rsplit_once('@').map(|(user, _)| user);
                 if user.is_none() && query.is_none() {
                     return None;
                 }
                 let user_shown = user.map(|user| self.placeholder("token", user) + "@").unwrap_or_default();
-                let rest = &rest[user.map_or(0, |user| user.len() + 1)..];
+                let rest = user.and_then(|user| rest.strip_prefix(user)?.strip_prefix('@')).unwrap_or(rest);
                 let query = query.map(|query| format!("?{}", self.placeholder("token", query)));
                 Some(format!("{scheme}://{user_shown}{rest}{}", query.unwrap_or_default()))
             },
@@ -390,7 +392,7 @@ impl Redactor {
     /// The number of a value within its kind.
     fn numbered(&mut self, kind: &'static str, value: &str) -> usize {
         let seen = self.seen.entry(kind).or_default();
-        let next = seen.len() + 1;
+        let next = seen.len().saturating_add(1);
         *seen.entry(value.to_owned()).or_insert(next)
     }
 
@@ -399,7 +401,7 @@ impl Redactor {
         match kind {
             "account" => format!("{number:012}"),
             "region" => format!("aa-region-{number}"),
-            "address" => format!("192.0.{}.{}", 2 + number / 256, number % 256),
+            "address" => format!("192.0.{}.{}", 2usize.saturating_add(number / 256), number % 256),
             "host" => format!("host-{number}.example.com"),
             kind => format!("<{kind} {number}>"),
         }

@@ -10,18 +10,29 @@ use bp_artifact::{
     },
     resolve::{Availability, Resolve, ResolveError},
 };
-use bp_secrets::{Depth, Error, ErrorKind, Reference, check, reference::ParseError};
+use bp_secrets::{Depth, Error, ErrorKind, Reference, check, check::Checked, reference::ParseError};
 use futures_util::future::BoxFuture;
 
 use super::Clients;
+use crate::secrets::reference_of;
 
 impl Clients {
     /// The clients with which ECS preflight checks look up images and secrets, and as far as this build supports them
-    /// roles, target groups and log groups.
+    /// roles, target groups and log groups. They read no values.
     pub fn lookups(&self) -> bp_ecs::Lookups {
+        self.lookups_to(Depth::Describe)
+    }
+
+    /// As [`lookups`](Self::lookups), but secrets are checked down to their JSON keys, for which their values are read. If
+    /// that is denied, only their existence is checked.
+    pub fn lookups_of_keys(&self) -> bp_ecs::Lookups {
+        self.lookups_to(Depth::Keys)
+    }
+
+    fn lookups_to(&self, depth: Depth) -> bp_ecs::Lookups {
         let lookups = bp_ecs::Lookups::default()
             .registry(Arc::new(EveryRegistry(self.clone())))
-            .secrets(Arc::new(SecretChecks(self.clone())));
+            .secrets(Arc::new(SecretChecks { clients: self.clone(), depth }));
         #[cfg(feature = "logs")]
         let lookups = lookups.logs(self.logs());
         #[cfg(feature = "preflight")]
@@ -57,25 +68,56 @@ impl Resolve for EveryRegistry {
     }
 }
 
-/// Checks whether secrets exist in Secrets Manager and Parameter Store.
-struct SecretChecks(Clients);
+/// Checks secrets in Secrets Manager and Parameter Store.
+struct SecretChecks {
+    clients: Clients,
+    depth: Depth,
+}
 
 impl CheckSecrets for SecretChecks {
     fn check<'a>(&'a self, secrets: &'a [SecretReference]) -> BoxFuture<'a, Vec<Finding>> {
         Box::pin(async move {
-            let parsed: Vec<_> =
-                secrets.iter().map(|secret| Reference::from_value_from(&secret.value_from)).collect();
+            let parsed: Vec<_> = secrets.iter().map(reference_of).collect();
             let references: Vec<Reference> =
                 parsed.iter().filter_map(|parsed| parsed.as_ref().ok()).cloned().collect();
-            let report = check(&self.0.secrets(&references), &references, Depth::Describe).await;
+            let stores = self.clients.secrets(&references);
+            let report = check(&stores, &references, self.depth).await;
+            // A deployer may see that a secret exists without being allowed to read it.
+            let unread = |checked: &&Checked| checked.reference.key().is_some() && is_denied(checked);
+            let unread: Vec<Reference> =
+                report.checked.iter().filter(unread).map(|checked| checked.reference.clone()).collect();
+            let described = match self.depth {
+                Depth::Describe => Vec::new(),
+                _ => check(&stores, &unread, Depth::Describe).await.checked,
+            };
+            let described = |checked: &Checked| {
+                described.iter().find(|other| is_denied(checked) && other.reference == checked.reference)
+            };
             let mut checked = report.checked.iter();
             let finding = |(secret, parsed): (&SecretReference, &Result<Reference, _>)| match parsed {
-                Ok(_) => found(secret, checked.next().and_then(|checked| checked.error.as_ref())),
+                Ok(_) => match checked.next() {
+                    Some(checked) => match described(checked) {
+                        Some(described) if described.error.is_none() => key_not_checked(secret, checked),
+                        Some(described) => found(secret, described.error.as_ref()),
+                        None => found(secret, checked.error.as_ref()),
+                    },
+                    None => found(secret, None),
+                },
                 Err(error) => invalid(secret, error),
             };
             secrets.iter().zip(&parsed).map(finding).collect()
         })
     }
+}
+
+fn is_denied(checked: &Checked) -> bool {
+    checked.error.as_ref().is_some_and(|error| matches!(error.kind(), ErrorKind::Denied { .. }))
+}
+
+fn key_not_checked(secret: &SecretReference, checked: &Checked) -> Finding {
+    let error = checked.error.as_ref().map(ToString::to_string).unwrap_or_default();
+    let message = format!("exists; whether it has the JSON key is unknown: {error}");
+    Finding::new(secret.to_string(), FindingState::Unknown, message)
 }
 
 fn invalid(secret: &SecretReference, error: &ParseError) -> Finding {

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use bp_artifact::{
-    Artifact, CommitSha, ExitCode, ImageRef, artifact::CiError, config::ServiceName, time::TimeSource,
+    Artifact, CommitSha, ExitCode, ImageRef,
+    artifact::{CiError, StatedSource, without_credentials},
+    config::ServiceName,
+    time::TimeSource,
 };
 
 use crate::{Failure, Session, Ui, cli, image_wait, program::Verb, wait_for_image};
@@ -22,6 +25,12 @@ pub struct EmitArtifact {
     /// Commit SHA of the build; defaults to the commit that the build system reports
     #[arg(long)]
     commit: Option<CommitSha>,
+    /// Branch, tag or pull request that was built, such as refs/heads/main; defaults to what the build system reports
+    #[arg(long = "ref", value_name = "REF", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reference: Option<String>,
+    /// URL of the source repository, recorded without credentials; defaults to what the build system reports
+    #[arg(long, value_name = "URL", value_parser = repository_url)]
+    source: Option<String>,
     /// Human-readable version of the build
     #[arg(long, value_name = "VERSION")]
     app_version: Option<String>,
@@ -38,6 +47,11 @@ pub struct EmitArtifact {
     wait: cli::ImageTimeoutArgs,
 }
 
+/// A URL without its credentials.
+fn repository_url(text: &str) -> Result<String, &'static str> {
+    without_credentials(text).ok_or("credentials cannot be separated from this URL: pass it without them")
+}
+
 /// The image timeout without `--image-timeout` and `--env`.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -48,13 +62,15 @@ impl Verb for EmitArtifact {
         if self.env.is_none() {
             self.given.refuse(&["config", "overlay", "set"], "without --env")?;
         }
-        let mut artifact = match Artifact::from_environment(|name| std::env::var(name).ok()) {
+        let stated = StatedSource { commit: self.commit, reference: self.reference, repository: self.source };
+        let mut artifact = match Artifact::from_environment_and(|name| std::env::var(name).ok(), &stated) {
             Ok(artifact) => artifact,
-            // Outside a build system, the commit is known only from the flag.
-            Err(CiError::NotRecognised) => Artifact::default(),
+            Err(error @ CiError::NotRecognised) => {
+                ui.say(format!("the artifact has no commit, ref and source: {error}"));
+                Artifact::default()
+            }
             Err(error) => return Err(error.into()),
         };
-        artifact.commit = self.commit.map(|commit| commit.abbreviated()).or(artifact.commit);
         artifact.version = self.app_version;
         artifact.created = Some(TimeSource::system().now());
 

@@ -6,7 +6,7 @@ use bp_artifact::ExitCode;
 use bp_secrets::Depth;
 
 use crate::{
-    Failure, Session, Ui,
+    Delivery, Failure, Session, Ui,
     cli::{ConfigArgs, GivenFlags, ServiceArg},
     program::Verb,
     secrets::{self, Form},
@@ -26,7 +26,8 @@ enum SecretsCommand {
         /// Environment of bp.toml
         #[arg(long, value_name = "NAME", env = "BP_ENV")]
         env: String,
-        /// File of NAME=reference lines; defaults to the references of the environment's ECS service
+        /// File of NAME=reference lines; defaults to the references of the environment's ECS service with the settings of
+        /// bp.toml
         #[arg(long, value_name = "FILE")]
         references: Option<PathBuf>,
         /// Do not read values; JSON keys are then not checked
@@ -56,6 +57,9 @@ enum SecretsCommand {
         /// Namespace of the Kubernetes object
         #[arg(long)]
         namespace: Option<String>,
+        /// Type of the Kubernetes Secret that the ExternalSecret creates, such as kubernetes.io/tls; defaults to Opaque
+        #[arg(id = "type", long, value_name = "TYPE")]
+        kind: Option<String>,
     },
 }
 
@@ -71,7 +75,9 @@ impl Verb for Secrets {
                 let bindings = match &references {
                     Some(path) => secrets::of_file(path)?,
                     None => {
-                        secrets::of_service(environment.service(service.service.as_ref())?, &clients).await?
+                        let service = environment.service(service.service.as_ref())?;
+                        let delivery = Delivery::new(environment.clone(), service.clone(), clients.clone());
+                        secrets::of_service(&delivery).await?
                     }
                 };
                 let depth = if describe { Depth::Describe } else { Depth::Keys };
@@ -82,12 +88,16 @@ impl Verb for Secrets {
                 }
                 Ok(secrets::verdict(&report))
             }
-            SecretsCommand::Print { given, references, form, name, namespace } => {
+            SecretsCommand::Print { given, references, form, name, namespace, kind } => {
                 if form == Form::Ecs {
                     given.refuse(&["name", "namespace"], "with --form ecs")?;
                 }
+                if form != Form::ExternalSecret {
+                    given.refuse(&["type"], "without --form external-secret")?;
+                }
                 let bindings = secrets::of_file(&references)?;
-                let (object, warnings) = secrets::project(form, &name, namespace.as_deref(), &bindings)?;
+                let (namespace, kind) = (namespace.as_deref(), kind.as_deref());
+                let (object, warnings) = secrets::project(form, &name, namespace, kind, &bindings)?;
                 for warning in warnings {
                     ui.say(format!("warning: {}: {}", warning.name, warning.lint));
                 }

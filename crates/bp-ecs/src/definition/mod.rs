@@ -251,7 +251,7 @@ impl TaskDefinition {
         (logs["logDriver"] == driver).then(|| logs["options"].as_object())?
     }
 
-    /// Every secret that its containers reference.
+    /// Every secret that its containers reference, including the credentials of their registries.
     pub fn secrets(&self) -> Vec<SecretReference> {
         let refer = |container: &Value, list: &Value| -> Vec<SecretReference> {
             let secret = |secret: &Value| {
@@ -260,10 +260,16 @@ impl TaskDefinition {
             };
             list.as_array().into_iter().flatten().filter_map(secret).collect()
         };
+        let credentials = |c: &Value| -> Option<SecretReference> {
+            let value_from = c["repositoryCredentials"]["credentialsParameter"].as_str()?;
+            Some(SecretReference::new(c["name"].as_str()?, SecretReference::REGISTRY_CREDENTIALS, value_from))
+        };
         self.containers()
             .iter()
             .flat_map(|c| {
-                [refer(c, &c["secrets"]), refer(c, &c["logConfiguration"]["secretOptions"])].concat()
+                let variables = refer(c, &c["secrets"]);
+                let options = refer(c, &c["logConfiguration"]["secretOptions"]);
+                [variables, options, credentials(c).into_iter().collect()].concat()
             })
             .collect()
     }
@@ -387,10 +393,11 @@ mod tests {
         let definition = read(json!({ "family": "web", "containerDefinitions": [{
             "name": "web", "image": "i",
             "secrets": [{ "name": "TOKEN", "valueFrom": "/shop/token" }],
+            "repositoryCredentials": { "credentialsParameter": "arn:pull" },
             "logConfiguration": { "logDriver": "splunk", "secretOptions": [{ "name": "t", "valueFrom": "arn:x" }] },
         }] }))
         .unwrap();
         let references: Vec<String> = definition.secrets().into_iter().map(|s| s.value_from).collect();
-        assert_eq!(references, ["/shop/token", "arn:x"]);
+        assert_eq!(references, ["/shop/token", "arn:x", "arn:pull"]);
     }
 }

@@ -1,4 +1,5 @@
 //! Authentication challenges: parsing `WWW-Authenticate`.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use http::{HeaderMap, header};
 
@@ -99,22 +100,19 @@ impl<'a> Iterator for Items<'a> {
         let value = rest.trim_start();
         let Some(quoted) = value.strip_prefix('"') else {
             let end = value.find([',', ' ', '\t']).unwrap_or(value.len());
-            self.0 = &value[end..];
-            return Some(Item::Parameter(name, value[..end].to_owned()));
+            let (value, rest) = value.split_at(end);
+            self.0 = rest;
+            return Some(Item::Parameter(name, value.to_owned()));
         };
-        let (mut value, mut end) = (String::new(), quoted.len());
-        let mut chars = quoted.char_indices();
-        while let Some((at, c)) = chars.next() {
+        let (mut value, mut chars) = (String::new(), quoted.chars());
+        while let Some(c) = chars.next() {
             match c {
-                '"' => {
-                    end = at + 1;
-                    break;
-                }
-                '\\' => value.extend(chars.next().map(|(_, escaped)| escaped)),
+                '"' => break,
+                '\\' => value.extend(chars.next()),
                 c => value.push(c),
             }
         }
-        self.0 = &quoted[end..];
+        self.0 = chars.as_str();
         Some(Item::Parameter(name, value))
     }
 }

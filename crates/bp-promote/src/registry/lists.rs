@@ -1,4 +1,5 @@
 //! Paginated lists: tags, and limits for lists of any kind.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::collections::HashSet;
 
@@ -222,15 +223,15 @@ pub(super) fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     while let Some((_, after)) = rest.split_once('<') {
         let (target, parameters) = after.split_once('>')?;
-        let end = parameters.find('<').unwrap_or(parameters.len());
-        let is_next = parameters[..end].split([';', ',']).any(|parameter| {
+        let (parameters, others) = parameters.split_at(parameters.find('<').unwrap_or(parameters.len()));
+        let is_next = parameters.split([';', ',']).any(|parameter| {
             matches!(parameter.trim().split_once('='), Some((name, value))
                 if name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"') == "next")
         });
         if is_next {
             return Some(target);
         }
-        rest = &parameters[end..];
+        rest = others;
     }
     None
 }

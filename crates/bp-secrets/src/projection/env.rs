@@ -1,4 +1,5 @@
 //! Convert bindings to and from `.env` files and environment variables, with references or with values.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::fmt::Write as _;
 
@@ -19,22 +20,30 @@ pub fn print(bindings: &Bindings) -> Result<String, ProjectionError> {
     })
 }
 
-/// Parses `NAME=reference` lines; blank lines, `#` comments, `export` and quotes are supported.
+/// Parses `NAME=reference` lines; blank lines, `#` comments, `export` and quotes are supported. A name may also be a key
+/// of a Kubernetes `Secret`, such as `tls.crt`, which [`print()`] rejects.
 ///
 /// # Errors
 /// With the line number when a line has another format, and with the name when its value is not a valid reference.
 pub fn parse(file: &str) -> Result<Bindings, ProjectionError> {
     let mut texts: Vec<(&str, String)> = Vec::new();
-    for (number, line) in file.lines().enumerate() {
+    for (number, line) in (1..).zip(file.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let wrong = |reason: &str| ProjectionError::shape(format!("line {}", number + 1), reason);
+        let wrong = |reason: &str| ProjectionError::shape(format!("line {number}"), reason);
         let (name, text) = line.split_once('=').ok_or_else(|| wrong("is not NAME=reference"))?;
-        check_variable(name.trim())?;
-        texts.push((name.trim(), unquoted(text.trim()).ok_or_else(|| wrong("has an unterminated quote"))?));
+        // The message does not quote the name: the line may be part of a secret.
+        let name = name.trim();
+        let legal = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if name.is_empty() || !name.chars().all(legal) {
+            return Err(wrong("has a name with other characters than letters, digits, `_`, `-` and `.`"));
+        }
+        let text =
+            unquoted(text.trim()).ok_or_else(|| wrong("has an unterminated quote, or text after a quote"))?;
+        texts.push((name, text));
     }
     Bindings::parsed(texts.iter().map(|(name, text)| (*name, text.as_str())), str::parse)
 }
@@ -95,7 +104,10 @@ pub fn print_values<'a>(
         }
     }
     // Capacity for the worst case (a quote takes four characters): a reallocation would leave unwiped copies.
-    let capacity = texts.iter().map(|(name, text)| name.len() + 4 * text.len() + 4).sum();
+    let longest = |(name, text): &(&str, &str)| {
+        text.len().saturating_mul(4).saturating_add(name.len().saturating_add(4))
+    };
+    let capacity = texts.iter().map(longest).fold(0, usize::saturating_add);
     let mut file = Zeroizing::new(String::with_capacity(capacity));
     for (name, text) in texts {
         file.push_str(name);
@@ -129,13 +141,28 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Removes quotes; `None` when a quote is unterminated.
+/// The text without quotes and the comment behind it; `None` when a quote is unterminated, or other text follows it.
 fn unquoted(text: &str) -> Option<String> {
-    match text.chars().next() {
-        Some(quote @ ('\'' | '"')) => {
-            let inner = text[1..].strip_suffix(quote)?;
-            Some(inner.replace(r"'\''", "'"))
+    let is_comment = |rest: &str| {
+        let rest = rest.trim_start();
+        rest.is_empty() || rest.starts_with('#')
+    };
+    let quote = text.chars().next().filter(|first| matches!(first, '\'' | '"'));
+    let Some(quote) = quote else {
+        let comment = [" #", "\t#"].iter().filter_map(|start| text.find(start)).min();
+        return Some(text.get(..comment.unwrap_or(text.len()))?.trim_end().to_owned());
+    };
+    let (mut plain, mut rest) = (String::new(), text.strip_prefix(quote)?);
+    loop {
+        let (quoted, behind) = rest.split_once(quote)?;
+        plain.push_str(quoted);
+        // A quote within single quotes, as a shell writes it.
+        match behind.strip_prefix(r"\''").filter(|_| quote == '\'') {
+            Some(more) => {
+                plain.push('\'');
+                rest = more;
+            }
+            None => return is_comment(behind).then_some(plain),
         }
-        _ => Some(text.split(" #").next().unwrap_or_default().trim_end().to_owned()),
     }
 }

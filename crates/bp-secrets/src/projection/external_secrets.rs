@@ -31,6 +31,7 @@ pub struct ExternalSecret {
     secrets_store: String,
     parameters_store: String,
     immutable: bool,
+    kind: Option<String>,
     templates: BTreeMap<String, String>,
     extracts: Vec<Reference>,
 }
@@ -45,6 +46,7 @@ impl ExternalSecret {
             secrets_store: "aws-secrets-manager".into(),
             parameters_store: "aws-parameter-store".into(),
             immutable: false,
+            kind: None,
             templates: BTreeMap::new(),
             extracts: Vec::new(),
         }
@@ -65,6 +67,21 @@ impl ExternalSecret {
     /// Makes the `Secret` immutable: a changed value requires a `Secret` with another name, and so a rollout.
     pub fn immutable(mut self) -> Self {
         self.immutable = true;
+        self
+    }
+
+    /// Sets the type of the `Secret`, such as `kubernetes.io/tls`; defaults to `Opaque`.
+    ///
+    /// ```
+    /// use bp_secrets::projection::{env, external_secrets::ExternalSecret};
+    ///
+    /// let bindings = env::parse("tls.crt=secretsmanager:prod/tls:crt::\ntls.key=secretsmanager:prod/tls:key::")?;
+    /// let object = ExternalSecret::new("tls").secret_type("kubernetes.io/tls").print(&bindings);
+    /// assert_eq!(object["spec"]["target"]["template"]["type"], "kubernetes.io/tls");
+    /// # Ok::<(), bp_secrets::projection::ProjectionError>(())
+    /// ```
+    pub fn secret_type(mut self, kind: &str) -> Self {
+        self.kind = Some(kind.to_owned());
         self
     }
 
@@ -90,6 +107,9 @@ impl ExternalSecret {
         }
         if !self.templates.is_empty() {
             target["template"] = json!({ "engineVersion": "v2", "data": self.templates });
+        }
+        if let Some(kind) = &self.kind {
+            target["template"]["type"] = json!(kind);
         }
         let mut spec = json!({ "refreshInterval": "1h", "target": target, "data": data });
         if !self.extracts.is_empty() {
@@ -141,11 +161,12 @@ impl ExternalSecret {
     }
 
     /// Parses an `ExternalSecret` whose `Secret` has the bound names with their unchanged values. `service` returns the
-    /// service of a store by the store's name.
+    /// service of a store by the store's name. A property with dots, such as `tls.crt`, is the key of that name, which the
+    /// operator reads first.
     ///
     /// # Errors
-    /// When it is not a valid `ExternalSecret`, a store is unknown, a property is not a single key, the values are
-    /// decoded or rendered by a template, or the names come from the values themselves (`dataFrom`).
+    /// When it is not a valid `ExternalSecret`, a store is unknown, a property is a query, the values are decoded or
+    /// rendered by a template, or the names come from the values themselves (`dataFrom`).
     pub fn parse(
         object: &Value,
         service: impl Fn(&str) -> Option<Service>,
@@ -163,21 +184,21 @@ impl ExternalSecret {
                 return refuse(at, "renders the fetched values into other values, so they cannot be bound");
             }
         }
-        let reader = Reader { object, service: &service };
+        let reader = Reader { object, service: &service, paths: Paths::Refused };
         Bindings::new(reader.data()?)
     }
 
     /// Every reference of an `ExternalSecret`, for checks and permissions, including those in `dataFrom` and those that
-    /// a template uses.
+    /// a template uses. If a property may be a path or is a query, the reference is to the whole secret.
     ///
     /// # Errors
-    /// When it is not a valid `ExternalSecret`, a store is unknown, a property is not a single key, or `dataFrom` uses
-    /// `find` or a generator, for which there is no reference.
+    /// When it is not a valid `ExternalSecret`, a store is unknown, or `dataFrom` uses `find` or a generator, for which
+    /// there is no reference.
     pub fn references(
         object: &Value,
         service: impl Fn(&str) -> Option<Service>,
     ) -> Result<Vec<Reference>, ProjectionError> {
-        let reader = Reader { object, service: &service };
+        let reader = Reader { object, service: &service, paths: Paths::WholeSecret };
         let bound = match object.pointer("/spec/data") {
             None => Vec::new(),
             Some(_) => reader.data()?,
@@ -200,6 +221,16 @@ fn is_empty(value: &Value) -> bool {
 struct Reader<'a> {
     object: &'a Value,
     service: &'a dyn Fn(&str) -> Option<Service>,
+    paths: Paths,
+}
+
+/// How a property that is a path into the value is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Paths {
+    /// As an error.
+    Refused,
+    /// As a reference to the secret, of which the operator reads some part.
+    WholeSecret,
 }
 
 impl Reader<'_> {
@@ -247,11 +278,17 @@ impl Reader<'_> {
         let field = |field: &str| remote.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
         let key = field("key")
             .ok_or_else(|| ProjectionError::shape("/remoteRef/key", "is missing or not a string"))?;
-        let property = field("property").map(|path| {
-            let reason = "its property is a path or query, but only a single top-level key is supported";
-            gjson_key(path).ok_or_else(|| refuse(reason.into()))
-        });
-        reference(service, key, property.transpose()?.as_deref(), field("version"))
+        let property = match field("property").map(|path| (path, gjson_key(path))) {
+            None => None,
+            // A key with a dot is read if it exists; otherwise it is a path.
+            Some((path, key)) if self.paths == Paths::WholeSecret => key.filter(|_| !has_plain_dot(path)),
+            Some((_, Some(key))) => Some(key),
+            Some((_, None)) => {
+                let reason = "its property is a query, but only a single top-level key is supported";
+                return Err(refuse(reason.into()));
+            }
+        };
+        reference(service, key, property.as_deref(), field("version"))
             .map_err(|source| ProjectionError::Reference { name: name.to_owned(), source })
     }
 }
@@ -326,17 +363,30 @@ fn gjson_path(key: &str) -> String {
     key.chars().flat_map(|c| (!plain(c)).then_some('\\').into_iter().chain([c])).collect()
 }
 
-/// The key of a gjson path; `None` when the path is not a single key.
+/// The key of a gjson path; `None` when the path is a query. The operator takes a path with dots for a key first.
 fn gjson_key(path: &str) -> Option<String> {
     let mut key = String::new();
     let mut chars = path.chars();
     while let Some(c) = chars.next() {
         match c {
             '\\' => key.push(chars.next()?),
-            '.' | '*' | '?' | '|' | '#' => return None,
+            '*' | '?' | '|' | '#' => return None,
             '@' | '!' | '{' | '[' if key.is_empty() => return None,
             c => key.push(c),
         }
     }
     Some(key).filter(|key| !key.is_empty())
+}
+
+/// Whether a path has a dot that is not escaped.
+fn has_plain_dot(path: &str) -> bool {
+    let mut chars = path.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '.' => return true,
+            _ => {}
+        }
+    }
+    false
 }

@@ -68,7 +68,10 @@ impl Arn {
             return Err(ParseError::new("the ARN has no region"));
         }
         part("the ARN's region", region, 32, |c| c.is_ascii_alphanumeric() || c == '-')?;
-        if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+        // The public parameters of AWS belong to no account.
+        let is_public = service == Service::Ssm && resource.starts_with("parameter/aws/");
+        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        if !is_account && (!account.is_empty() || !is_public) {
             return Err(ParseError::new("the ARN's account is not 12 digits"));
         }
         let Some(named) = resource.strip_prefix(service.prefix()) else {
@@ -107,7 +110,7 @@ impl Arn {
         &self.region
     }
 
-    /// The account that owns the resource.
+    /// The account that owns the resource. Empty for a public parameter of AWS.
     pub fn account(&self) -> &str {
         &self.account
     }

@@ -122,6 +122,13 @@ impl ParameterRef {
         }
     }
 
+    /// The secret of Secrets Manager that Parameter Store reads for this name: that of
+    /// `/aws/reference/secretsmanager/<secret>`.
+    pub fn secret(&self) -> Option<&str> {
+        let name = self.name().trim_start_matches('/');
+        name.strip_prefix("aws/reference/secretsmanager/").filter(|secret| !secret.is_empty())
+    }
+
     /// The version.
     pub fn version(&self) -> &ParameterVersion {
         &self.version
@@ -172,10 +179,10 @@ fn check_name(name: &str) -> Result<(), ParseError> {
     part(WHAT, name, 2048, |c| c.is_ascii_alphanumeric() || "_.-/".contains(c))?;
     let wrong = |reason: &str| Err(ParseError::new(format!("{WHAT} {reason}")));
     if name.contains('/') {
-        if !name.starts_with('/') {
+        let Some(segments) = name.strip_prefix('/') else {
             return wrong("contains a slash, so it must start with a slash");
-        }
-        if name[1..].split('/').any(str::is_empty) {
+        };
+        if segments.split('/').any(str::is_empty) {
             return wrong("has an empty segment or a trailing slash");
         }
     }

@@ -35,8 +35,10 @@ pub(super) fn part(
     if text.chars().count() > max {
         return Err(ParseError::new(format!("{what} is longer than {max} characters")));
     }
-    match text.chars().position(|c| !legal(c)) {
-        Some(at) => Err(ParseError::new(format!("{what} is invalid: character {} is not allowed", at + 1))),
+    match (1..).zip(text.chars()).find(|(_, c)| !legal(*c)) {
+        Some((number, _)) => {
+            Err(ParseError::new(format!("{what} is invalid: character {number} is not allowed")))
+        }
         None => Ok(()),
     }
 }

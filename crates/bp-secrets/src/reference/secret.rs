@@ -140,7 +140,7 @@ impl SecretRef {
         match &self.id {
             Id::Name(name) => name,
             Id::Arn(arn) => match suffix(arn.resource()) {
-                Some(suffix) => &arn.resource()[..arn.resource().len() - suffix.len() - 1],
+                Some(_) => arn.resource().rsplit_once('-').map_or(arn.resource(), |(name, _)| name),
                 None => arn.resource(),
             },
         }
@@ -190,7 +190,7 @@ impl SecretRef {
             return Err(ParseError::new(format!(
                 "there are {} fields after `secret:`, not 1 (the name) or 4 \
                  (`<name>:<JSON key>:<stage>:<version id>`, all but the name may be empty)",
-                fields.len() + 1
+                fields.len().saturating_add(1)
             )));
         };
         if !stage.is_empty() && !id.is_empty() {

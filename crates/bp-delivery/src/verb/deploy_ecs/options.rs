@@ -176,8 +176,7 @@ impl EcsArgs {
     }
 }
 
-/// Shows the changes of deploying `image` and runs preflight checks, including the existence of secrets, without
-/// reading their values.
+/// Shows the changes of deploying `image` and runs preflight checks, including secrets down to their JSON keys.
 ///
 /// # Errors
 /// Those with which a deployment would fail before its first change.
@@ -187,5 +186,5 @@ pub(super) async fn preflight(
     service: &EcsTarget,
     image: &ResolvedImage,
 ) -> Result<ExitCode, Failure> {
-    Ok(ui.checked(&service.preflight(image, &delivery.clients.lookups()).await?))
+    Ok(ui.checked(&service.preflight(image, &delivery.clients.lookups_of_keys()).await?))
 }

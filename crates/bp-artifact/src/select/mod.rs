@@ -1,4 +1,7 @@
 //! Select one of a repository's tags by semantic version, push time or name.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
+
+mod range;
 
 use std::{fmt, str::FromStr};
 
@@ -9,11 +12,13 @@ use crate::{
     reference::Tag,
 };
 
+pub use range::VersionRange;
+
 /// A rule that selects one of several tags.
 ///
 /// | rule | selects |
 /// |---|---|
-/// | `semver:^1.2` | the highest version in the range; tags such as `1.2.3` and `v1.2.3`. Pre-releases only if the range contains one |
+/// | `semver:^1.2` | the highest version in the [range](VersionRange); tags such as `1.2.3`, `v1.2.3` and `2026.02.0` |
 /// | `newest:main-*` | the most recently pushed matching tag (`newest` alone: of all tags) |
 /// | `glob:2026-*` | the last matching tag in alphabetical order |
 ///
@@ -33,7 +38,7 @@ use crate::{
 #[non_exhaustive]
 pub enum TagSelector {
     /// The highest version in a range.
-    Semver(semver::VersionReq),
+    Semver(VersionRange),
     /// The most recently pushed matching tag.
     Newest(Glob),
     /// The last matching tag in alphabetical order.
@@ -63,7 +68,7 @@ impl TagSelector {
         let tags = tags.into_iter();
         let chosen = match self {
             TagSelector::Semver(range) => tags
-                .filter_map(|candidate| Some((version(&candidate.tag)?, candidate)))
+                .filter_map(|candidate| Some((range::version(candidate.tag.as_str())?, candidate)))
                 .filter(|(version, _)| range.matches(version))
                 .max_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.tag.cmp(&y.tag)))
                 .map(|(_, candidate)| candidate),
@@ -80,15 +85,12 @@ impl TagSelector {
     /// Whether the tag matches the rule, for callers that need all matching tags.
     pub fn matches(&self, tag: &Tag) -> bool {
         match self {
-            TagSelector::Semver(range) => version(tag).is_some_and(|version| range.matches(&version)),
+            TagSelector::Semver(range) => {
+                range::version(tag.as_str()).is_some_and(|version| range.matches(&version))
+            }
             TagSelector::Newest(glob) | TagSelector::Glob(glob) => glob.matches(tag.as_str()),
         }
     }
-}
-
-fn version(tag: &Tag) -> Option<semver::Version> {
-    let text = tag.as_str();
-    text.strip_prefix('v').unwrap_or(text).parse().ok()
 }
 
 impl FromStr for TagSelector {
@@ -97,9 +99,9 @@ impl FromStr for TagSelector {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let wrong = |reason: String| ParseError::new("a tag selector", text, reason);
         match text.split_once(':') {
-            Some(("semver", range)) if !range.trim().is_empty() => match range.parse() {
+            Some(("semver", range)) => match range.parse() {
                 Ok(range) => Ok(TagSelector::Semver(range)),
-                Err(error) => Err(wrong(format!("{range:?} is not a valid version range: {error}"))),
+                Err(error) => Err(wrong(ParseError::reason(&error).to_owned())),
             },
             // No tag contains these characters: a pattern with them would never match.
             Some(("newest" | "glob", glob)) if glob.contains(['{', '}', '[', ']']) => Err(wrong(

@@ -1,0 +1,4 @@
+//! The index of an OCI layout.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bp_fuzz::registry::layout(bytes));

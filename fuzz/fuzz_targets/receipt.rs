@@ -1,0 +1,4 @@
+//! A receipt.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bp_fuzz::artifact::receipt(bytes));
