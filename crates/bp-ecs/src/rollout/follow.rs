@@ -278,7 +278,11 @@ impl<'a> Follower<'a> {
                 self.stabilize(snapshot, steady, changed).await
             }
             Judgement::Complete { steady } => Some(self.complete(snapshot, steady)),
-            Judgement::Failed(reason) if self.phase == Phase::Restoring => {
+            // ECS returns from the revision that is being restored to the failed one.
+            Judgement::RollingBack { .. } if self.phase == Phase::Restoring => None,
+            Judgement::Failed(reason) | Judgement::RolledBack { reason }
+                if self.phase == Phase::Restoring =>
+            {
                 Some(self.rollback_failed(snapshot, &reason))
             }
             Judgement::Failed(reason) => {

@@ -90,7 +90,9 @@ impl Checker<'_> {
                 let stopped = self.newest_wanted().is_some_and(|d| d.status == "STOPPED");
                 ensure(stopped && self.others("stopped by another client"), "nobody stopped it")
             }
-            Verdict::Superseded => ensure(self.superseding().is_some(), "nobody superseded it"),
+            Verdict::Superseded => {
+                ensure(self.superseding().is_some() || self.redeployed(), "nobody superseded it")
+            }
             Verdict::Gone => ensure(self.others("deleted"), "nobody deleted the service"),
             Verdict::AwaitingApproval => {
                 ensure(self.newest_wanted().is_some_and(|d| d.awaits_approval), "no hook awaits an action")
@@ -127,6 +129,14 @@ impl Checker<'_> {
                 && d.image != self.facts.image
                 && d.created >= since
                 && d.created <= self.seen
+        })
+    }
+
+    /// Whether another client has rolled ours back and then deployed: that is not ours, even if it has our image.
+    fn redeployed(&self) -> bool {
+        let mut deployments = self.facts.deployments().filter(|d| d.by == Party::Other);
+        deployments.any(|d| {
+            d.created <= self.seen && self.facts.did_others("rolled back by another client", d.created)
         })
     }
 
@@ -233,8 +243,9 @@ impl Checker<'_> {
     fn rollback_failed(&self) -> Result<(), String> {
         self.failed(self.facts.now)?;
         let newest = self.facts.newest(self.seen).ok_or("there is no deployment")?;
-        ensure(newest.status != "ROLLBACK_SUCCESSFUL", "ECS rolled back")?;
         let restored = newest.by == Party::Ours && newest.image != self.facts.image;
+        // ECS may return from the restored revision to the one that failed later.
+        ensure(restored || newest.status != "ROLLBACK_SUCCESSFUL", "ECS rolled back")?;
         let tasks_failed = || self.facts.tasks_of(newest.number).filter(|task| is_failed(task)).count() >= 1;
         ensure(!restored || newest.status != "SUCCESSFUL", "the previous revision was restored")?;
         let rejected = self.facts.requests.iter().any(|request| {
