@@ -22,7 +22,7 @@ enum Outcome {
     /// With a detail to show.
     Passed(String),
     Failed,
-    /// Not possible on this server: where it is tested instead, and the reason.
+    /// Not possible on this server: the reason.
     SandboxOnly(&'static str),
 }
 
