@@ -27,8 +27,11 @@ pub(super) struct Clients<'a> {
     pub(super) broken: String,
 }
 
+/// The body of a scenario.
+type Body = fn(&Clients<'_>) -> Result<String>;
+
 pub(super) fn run(test_run: &mut TestRun, clients: &Clients<'_>) {
-    let scenarios: [(&str, fn(&Clients<'_>) -> Result<String>); 6] = [
+    let scenarios: [(&str, Body); 6] = [
         ("kubectl applies, compares, scales, restarts, undoes and deletes", everyday),
         ("kubectl's errors for unknown fields and wrong types", validation),
         ("custom resources with kubectl", custom_resources),

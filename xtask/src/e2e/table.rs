@@ -22,8 +22,8 @@ enum Outcome {
     /// With a detail to show.
     Passed(String),
     Failed,
-    /// Not possible on this server: where it is tested instead, and the reason.
-    NotSupported(&'static str, &'static str),
+    /// Not possible on this server: the reason.
+    SandboxOnly(&'static str),
 }
 
 impl Table {
@@ -54,17 +54,8 @@ impl Table {
 
     /// Records a scenario that this server does not support.
     pub(super) fn sandbox_only(&mut self, server: &str, scenario: &str, why: &'static str) {
-        self.not_supported(server, scenario, "sandbox only", why);
-    }
-
-    /// Records a scenario that the sandbox does not support.
-    pub(super) fn real_only(&mut self, server: &str, scenario: &str, why: &'static str) {
-        self.not_supported(server, scenario, "real server only", why);
-    }
-
-    fn not_supported(&mut self, server: &str, scenario: &str, tested_on: &'static str, why: &'static str) {
-        report::line(format_args!("     [{server}] {scenario}: {tested_on}: {why}"));
-        self.push(server, scenario, Outcome::NotSupported(tested_on, why));
+        report::line(format_args!("     [{server}] {scenario}: sandbox only: {why}"));
+        self.push(server, scenario, Outcome::SandboxOnly(why));
     }
 
     fn push(&mut self, server: &str, scenario: &str, outcome: Outcome) {
@@ -98,7 +89,7 @@ impl fmt::Display for Outcome {
             Outcome::Passed(seen) if seen.is_empty() => f.write_str("ok"),
             Outcome::Passed(seen) => write!(f, "ok ({seen})"),
             Outcome::Failed => f.write_str("FAILED"),
-            Outcome::NotSupported(tested_on, why) => write!(f, "{tested_on} ({why})"),
+            Outcome::SandboxOnly(why) => write!(f, "sandbox only ({why})"),
         }
     }
 }
