@@ -66,6 +66,28 @@ async fn reports_an_image_that_is_missing_or_for_another_platform() {
     assert!(message.contains("does not exist"), "{message}");
 }
 
+/// A registry in which every image is archived.
+struct Archive;
+
+impl Resolve for Archive {
+    fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
+        Box::pin(async { Err(ResolveError::Archived { image: image.clone(), restoring: false }) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archived_image_cannot_be_deployed() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).create();
+    let lookups = Lookups::default().registry(Arc::new(Archive));
+    let found = shop.target().preflight(&shop.image("2"), &lookups).await.unwrap();
+    assert!(!found.is_ready(), "{found:?}");
+    let (state, message) = finding(&found.findings, "image");
+    assert_eq!(state, FindingState::Missing);
+    assert!(message.contains("is archived and cannot be pulled: restore it"), "{message}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn lists_secrets_and_requires_an_execution_role() {
     let shop = Shop::new();

@@ -692,3 +692,38 @@ async fn a_conflict_is_resolved_although_head_does_not_find_the_tag() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_at_v2_does_not_mean_that_there_is_no_challenge() {
+    for status in [500, 503, 429] {
+        let options = || RegistryOptions::default().auth(Auth::basic("ci", "pw")).concealing(404);
+        let world = World::with(options(), RegistryOptions::default(), login(SRC, "ci", "pw"));
+        let image = multi();
+        world.push(&image);
+        world.sandbox.faults().inject(Fault::status(status).at(SRC).on("GET base"));
+        world.copy().await.unwrap_or_else(|error| panic!("{status}: {error:?}"));
+        world.assert_copied(&image);
+        // A registry that fails for good is unavailable; the image is not missing.
+        let world = World::with(options(), RegistryOptions::default(), login(SRC, "ci", "pw"));
+        world.push(&image);
+        always(&world, answer(status, ""), SRC, "GET base");
+        let error = world.copy().await.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Unavailable, "{status}: {error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn finds_signatures_although_tags_cannot_be_listed_and_head_is_wrong() {
+    for status in [404, 405] {
+        let world = World::plain();
+        let image = multi();
+        world.push(&image);
+        let signature = single();
+        let tag = format!("{}.sig", image.digest().replace(':', "-"));
+        world.sandbox.registry(SRC).push(&signature, "shop/web", &tag);
+        always(&world, answer(500, ""), SRC, "GET tags");
+        always(&world, answer(status, ""), SRC, "HEAD manifest");
+        copied(&world, with_referrers()).await.0.unwrap();
+        assert_eq!(world.sandbox.registry(DST).tags("shop/web")[&tag], signature.digest(), "{status}");
+    }
+}

@@ -155,6 +155,9 @@ fn parse(text: &str) -> Option<(String, Shape)> {
     let at = kinds.iter().filter_map(|kind| Some((text.find(kind)?, kind.len()))).min()?;
     let rest = &text[at.0 + at.1..];
     let name = rest.split([' ', '<', '(', ';']).next()?.to_owned();
+    if rest.lines().next().is_some_and(|line| line.ends_with("{}")) {
+        return Some((name, Shape::default()));
+    }
     let body = rest.split_once("{\n")?.1.split_once("\n}")?.0;
     let mut shape = Shape::default();
     for line in body.lines().map(str::trim) {
@@ -205,6 +208,12 @@ mod tests {
             ("Service", vec![".service_name".into(), ".deployments".into()])
         );
         assert_eq!(shape.types, BTreeSet::from(["Deployment".to_owned()]));
+    }
+
+    #[test]
+    fn an_empty_structure_has_no_members() {
+        let text = "\npub struct Input {}\nimpl Input {\n    pub fn builder() -> Builder {\n        a(b)\n    }\n}\n";
+        assert_eq!(parse(text), Some(("Input".to_owned(), Shape::default())));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ::http::{Method, Response};
+use ::http::{Method, Response, StatusCode};
 use bp_artifact::{Registry, sync::lock};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -170,6 +170,14 @@ impl RegistryClient {
             let _slot = host.pace.acquire(&call.at.method, &call.at.path).await;
             context.count();
             let answer = host.check_reachable(http.exchange(&call, None, Bytes::new()).await)?;
+            let status = answer.response.status();
+            // A failure does not say that there is no challenge: what the registry conceals would seem not to exist.
+            let is_failure = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+            if is_failure || status == StatusCode::TOO_MANY_REQUESTS {
+                let error = http.refusal(&call.at, answer).await;
+                host.note(&error, &self.0.retry);
+                return Err(error);
+            }
             Ok(host.auth.learn(&answer, &Scope::registry()))
         };
         let found = host.concealed_challenge.get_or_try_init(ask).await?;

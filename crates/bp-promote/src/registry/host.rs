@@ -44,6 +44,8 @@ pub(super) struct Host {
     referrers: Mutex<HashMap<Repository, bool>>,
     /// Whether HEAD requests for manifests are answered wrongly.
     head_is_wrong: AtomicBool,
+    /// Whether a HEAD request has found a manifest.
+    head_has_found: AtomicBool,
     /// The maximum size of an upload request, if the registry or a proxy has rejected larger ones.
     chunk: Mutex<Option<u64>>,
     /// Whether the registry is known to reject manifests with missing content.
@@ -76,6 +78,7 @@ impl Host {
             concealed_challenge: OnceCell::new(),
             referrers: Mutex::default(),
             head_is_wrong: AtomicBool::default(),
+            head_has_found: AtomicBool::default(),
             chunk: Mutex::default(),
             validates_references,
         }
@@ -118,6 +121,15 @@ impl Host {
 
     pub(super) fn answers_head(&self) -> bool {
         !self.head_is_wrong.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is not known yet that HEAD requests find what exists.
+    pub(super) fn is_head_unproven(&self) -> bool {
+        self.answers_head() && !self.head_has_found.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_head_found(&self) {
+        self.head_has_found.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn note_wrong_head(&self) {

@@ -139,6 +139,11 @@ impl RepositoryClient {
         if let Some(known) = self.known_tags().await {
             return Ok(tags.filter(|tag| known.contains(tag)).collect());
         }
+        // Some registries answer HEAD with 404 although the tag exists: the subject shows whether this one does.
+        let by_digest = Reference::Digest(subject.clone());
+        if self.host.is_head_unproven() && self.head(&by_digest).await?.is_none() {
+            self.confirm_head(&by_digest).await?;
+        }
         let mut found = Vec::new();
         for tag in tags {
             if self.head(&Reference::Tag(tag.clone())).await?.is_some() {

@@ -149,7 +149,10 @@ impl RepositoryClient {
         let call = self.host.call(Method::HEAD, self.path(format_args!("manifests/{reference}")));
         let call = call.header(header::ACCEPT, &ACCEPT);
         let headers = match self.send(&self.pull, &call, &[200]).await {
-            Ok(response) => response.headers().clone(),
+            Ok(response) => {
+                self.host.note_head_found();
+                response.headers().clone()
+            }
             Err(RegistryError::NotFound { .. }) => return Ok(None),
             Err(error) if error.is_refusal() => {
                 return self.head_by_reading(reference).await.inspect(|_| self.host.note_wrong_head());

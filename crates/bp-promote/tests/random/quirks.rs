@@ -30,6 +30,9 @@ use crate::{
 /// The host of uploads that continue elsewhere, and of pages and redirects that lead there.
 const ELSEWHERE: &str = "uploads.example.net";
 
+/// This number of seeds is expected to cover all [`KINDS`].
+pub(crate) const FULL_COVERAGE: u64 = 1_000;
+
 /// The kinds that a long run must cover.
 pub(crate) const KINDS: [&str; 19] = [
     "HEAD 404",
@@ -121,7 +124,13 @@ impl Properties {
             referrers: referrers.then(|| {
                 // Not 500: together with faults by chance it is an outage, which fails the copy.
                 let status = one_of(random, &[400, 403, 405, 406, 406, 501]);
-                let all = [Referrers::Html, Referrers::NotAList, Referrers::Null, Referrers::Unrelated];
+                let all = [
+                    Referrers::Html,
+                    Referrers::NotAList,
+                    Referrers::Null,
+                    Referrers::Null,
+                    Referrers::Unrelated,
+                ];
                 if random.bool() { Referrers::Status(status) } else { one_of(random, &all) }
             }),
             tags: tags.then(|| {
