@@ -7,7 +7,7 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -116,7 +116,7 @@ impl Killed {
         stage.world.sandbox.ledger().clear();
     }
 
-    /// Asserts that the command, which has ended with success, has done its work. `graceful` if it was not killed by
+    /// Asserts that the command, which has ended with success, has completed its work. `graceful` if it was not killed by
     /// SIGKILL.
     async fn check(self, stage: &Stage, graceful: bool, what: &str) {
         let digest = |version: &str| shop(version).build().digest().to_string();
@@ -165,7 +165,7 @@ fn assert_runs(stage: &Stage, digest: &str, what: &str) {
 fn command(stage: &Stage, killed: Killed, number: u64, temporary: &Path) -> Command {
     let (name, arguments) = killed.line();
     let mut command = stage.command(name, arguments);
-    let output = if number / 4 % 2 == 0 { "lines" } else { "json" };
+    let output = if (number / 4).is_multiple_of(2) { "lines" } else { "json" };
     command.env("TMPDIR", temporary).env("RUST_LOG", "trace").env("BP_OUTPUT", output);
     command
 }
@@ -241,7 +241,7 @@ fn assert_no_secret(end: &Ended, stage: &Stage, what: &str) {
     }
 }
 
-/// Runs the command and sends it `signal` when the sandbox has received this many requests. Returns how it ended.
+/// Runs the command and sends it `signal` when the sandbox has received `requests` requests. Returns how it ended.
 async fn kill(
     stage: &Stage,
     mut command: Command,
@@ -281,13 +281,13 @@ async fn run(seed: u64, number: u64, counts: &mut BTreeMap<Killed, usize>) -> Op
     let killed = Killed::ALL[(number % 4) as usize];
     let wants_full = number % 10 == 9;
     let temporary = tempfile::tempdir().unwrap();
-    if !counts.contains_key(&killed) {
-        // How many requests a run makes that is not killed.
+    // How many requests a run makes that is not killed.
+    if let Entry::Vacant(count) = counts.entry(killed) {
         let stage = stage_for(killed).await;
         let end = ended(command(&stage, killed, number, temporary.path())).await;
         assert_eq!(end.code, 0, "{killed:?}: {}", end.stderr);
         killed.check(&stage, true, "not killed").await;
-        counts.insert(killed, stage.world.sandbox.ledger().count(|_| true));
+        count.insert(stage.world.sandbox.ledger().count(|_| true));
     }
     let stage = stage_for(killed).await;
     let disk = wants_full.then(|| FullDisk::over(&stage));
@@ -327,6 +327,7 @@ async fn run(seed: u64, number: u64, counts: &mut BTreeMap<Killed, usize>) -> Op
 }
 
 #[tokio::test]
+#[allow(clippy::print_stdout, reason = "what the runs have covered")]
 async fn a_program_killed_at_any_request_is_completed_by_a_rerun() {
     let number = |name: &str, default: u64| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))

@@ -183,7 +183,7 @@ async fn the_sandbox_removes_its_private_directory() {
 }
 
 #[tokio::test]
-async fn a_second_run_with_the_same_receipt_names_the_first() {
+async fn a_second_run_with_the_same_receipt_is_refused() {
     let stage = Stage::new().await;
     let mut first = stage.command("dual-deploy", DEPLOY);
     let mut first = first.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -242,7 +242,7 @@ mod tests {
 
     type Work = Operation<DeployEvent, Result<ExitCode, TargetError>>;
 
-    /// Ends this many seconds after it was cancelled.
+    /// Ends `seconds` after it was cancelled.
     fn stops_after(seconds: u64) -> Work {
         Operation::spawn(move |events: Emitter<DeployEvent>| async move {
             events.cancelled().await;

@@ -67,7 +67,7 @@ impl Cut {
         self.polls
     }
 
-    /// Runs the work until it completes, or has been polled that many times; then it is dropped, and `None` returned.
+    /// Runs the work until it completes, or until that poll; then it is dropped, and `None` returned.
     ///
     /// # Cancel safety
     /// Dropping it drops the work.

@@ -31,7 +31,7 @@ fn good(id: &str) -> Fake {
 }
 
 #[test]
-fn a_second_run_with_the_same_receipt_is_refused_and_names_the_first() {
+fn a_second_run_with_the_same_receipt_is_refused_with_the_process_of_the_first() {
     let (directory, path) = receipt_path();
     let fake = good("ecs").slow(usize::MAX);
     paused(async {
