@@ -86,6 +86,7 @@ fn a_flag_has_the_same_help_in_every_command() {
         "--platform",
         "--all-tags",
         "--as",
+        "--revision",
     ];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {

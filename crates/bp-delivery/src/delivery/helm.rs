@@ -30,6 +30,9 @@ impl Delivery {
             EksObject::Workload(workload) => Err(Failure::bad_input(format!(
                 "the service is deployed to {workload}, not as a Helm release: set eks.release, or --release"
             ))),
+            EksObject::Manifests(_) => Err(Failure::bad_input(
+                "the service is deployed by manifests, not as a Helm release: set eks.release, or --release",
+            )),
         }
     }
 

@@ -174,7 +174,7 @@ impl DeployHelm {
     async fn target(&self, delivery: &Delivery) -> Result<HelmRelease, Failure> {
         let configured = match &delivery.service.eks()?.object {
             EksObject::Release(release) => Some(&release.name),
-            EksObject::Workload(_) => None,
+            EksObject::Workload(_) | EksObject::Manifests(_) => None,
         };
         let release = match &self.release {
             Some(name) if configured != Some(name) => delivery.helm(name).await?,

@@ -59,7 +59,8 @@ impl Verb for DeployManifests {
             let image = self.delivery.image.find(&delivery).await?;
             let image = delivery.clients.with_platform(image).await;
             let plan = manifests.plan(&image).await?;
-            ui.result(&plan, &plan);
+            let tags = plan.tags.iter().map(|tag| format!("image without a digest, which is allowed: {tag}"));
+            ui.results(plan.objects.iter().map(ToString::to_string).chain(tags), &plan);
             return Ok(ExitCode::Done);
         }
         let image = self.delivery.image(&delivery, &ui).await?;
