@@ -1,7 +1,7 @@
 //! Convert layers of settings to a validated [`Config`].
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
