@@ -13,6 +13,7 @@ mod read;
 mod release;
 mod schema;
 mod services;
+mod shift;
 mod steps;
 mod tags;
 mod tasks;

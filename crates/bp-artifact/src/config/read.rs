@@ -12,9 +12,9 @@ use super::{
     manifests,
     name::is_dns_name,
     origin::Origin,
-    release, services,
+    release, services, shift,
     tags::tags,
-    tasks, traffic,
+    tasks,
 };
 use crate::{
     deploy::OnFailure,
@@ -98,7 +98,7 @@ impl EnvironmentReader<'_> {
             services
         };
         let gates = gates::read(&mut settings, &services)?;
-        traffic::check(&services, &gates)?;
+        shift::check(&services, &gates)?;
         Ok(EnvironmentConfig {
             name: self.name,
             account,
@@ -322,7 +322,7 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         grace: settings.get("eks.grace").map(|_| duration(settings, "eks.grace")).transpose()?,
         allow_owner: switch(settings, "eks.allow-owner")?.unwrap_or(false),
         allow_no_replicas: switch(settings, "eks.allow-no-replicas")?.unwrap_or(false),
-        traffic: traffic::read(settings)?,
+        traffic: shift::read(settings)?,
         annotate: switch(settings, "eks.annotate")?.unwrap_or(true),
         restart_on_config: switch(settings, "eks.restart-on-config")?.unwrap_or(false),
     }))

@@ -5,11 +5,11 @@
 
 mod alb;
 mod gateway;
+pub(super) mod state;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Cluster,
@@ -24,27 +24,6 @@ pub(super) use gateway::complete;
 const TAKES: Duration = Duration::from_secs(1);
 /// The pause after a failed attempt.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// The Services of one action or rule with their weights.
-pub(super) type Shares = Vec<(String, u64)>;
-
-/// The state of the controllers.
-#[derive(Debug, Default)]
-pub(super) struct LoadBalancers {
-    stopped: bool,
-    objects: BTreeMap<Key, Reconciled>,
-}
-
-/// What a controller knows of an object.
-#[derive(Debug, Default)]
-struct Reconciled {
-    /// The parts of the object that a controller reads, as of the last attempt.
-    input: Value,
-    /// When the next attempt is due; `None` after a success.
-    due: Option<Timestamp>,
-    /// The shares that were in effect, the present ones last: of every action or rule.
-    history: Vec<Vec<Shares>>,
-}
 
 /// Runs both controllers once.
 pub(super) fn reconcile(world: &mut World) {
@@ -137,9 +116,4 @@ impl Cluster {
         let key = Key::new(resource.plural, namespace, name);
         self.enter().load_balancers.objects.get(&key).map(|known| known.history.clone()).unwrap_or_default()
     }
-}
-
-/// The items of a list.
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    load_balancers::LoadBalancers,
+    load_balancers::state::LoadBalancers,
     resource::Resources,
     run::PodRun,
     status::Failure,

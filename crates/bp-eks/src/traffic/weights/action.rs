@@ -110,15 +110,13 @@ fn weight(group: &Value, service: &str) -> Result<u32, String> {
 /// The port, which is a number also if it is one in quotes.
 fn port(group: &Value, service: &str) -> Result<IntOrString, String> {
     let missing = || format!("{service} has no servicePort");
-    Ok(match member(group, "servicePort")?.ok_or_else(missing)? {
-        Value::String(text) => {
-            text.parse().map_or_else(|_| IntOrString::String(text.clone()), IntOrString::Int)
-        }
-        other => {
-            let number = other.as_i64().and_then(|number| i32::try_from(number).ok());
-            IntOrString::Int(number.ok_or_else(missing)?)
-        }
-    })
+    let port = member(group, "servicePort")?.ok_or_else(missing)?;
+    if let Some(text) = port.as_str() {
+        let number = text.parse().map(IntOrString::Int);
+        return Ok(number.unwrap_or_else(|_| IntOrString::String(text.to_owned())));
+    }
+    let number = port.as_i64().and_then(|number| i32::try_from(number).ok());
+    number.map(IntOrString::Int).ok_or_else(missing)
 }
 
 /// A member of an object, whatever the case of its name.

@@ -113,12 +113,11 @@ fn is_service(backend: &Value, service: &str, namespace: &str) -> bool {
 
 /// The weight of a backend; the default is 1.
 fn weight(backend: &Value) -> Option<u32> {
-    match &backend["weight"] {
-        Value::Null => Some(1),
-        weight => {
-            weight.as_u64().and_then(|weight| u32::try_from(weight).ok()).filter(|weight| *weight <= MOST)
-        }
+    let weight = &backend["weight"];
+    if weight.is_null() {
+        return Some(1);
     }
+    weight.as_u64().and_then(|weight| u32::try_from(weight).ok()).filter(|weight| *weight <= MOST)
 }
 
 /// What the controllers report about the latest change of an object.

@@ -31,7 +31,7 @@ impl Place {
     /// Two Services alone get a sum of which every percentage is a whole number.
     pub(super) fn before(&self) -> Before {
         let sum = self.weights[0].saturating_add(self.weights[1]);
-        let fits = sum % 100 == 0 && sum <= self.most;
+        let fits = sum.is_multiple_of(100) && sum <= self.most;
         Before { weights: self.weights, total: if self.alone && !fits { 100 } else { sum } }
     }
 }

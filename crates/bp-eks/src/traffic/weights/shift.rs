@@ -115,9 +115,10 @@ impl Shift<'_> {
             // The first step is taken only when the Service can serve it.
             let reporter = Reporter::clone(&run);
             let mut follower = self.follow(before, &reporter);
-            match follower.hold(Until::Settled).await? {
-                End::Good => pods = follower.serving(),
-                end => return self.not_ready(end),
+            let end = follower.hold(Until::Settled).await?;
+            pods = follower.serving();
+            if let Some(error) = self.not_ready(end) {
+                return Err(error);
             }
         }
         for step in self.plan.remaining.clone() {
@@ -145,18 +146,18 @@ impl Shift<'_> {
         Follower::start(self.pair, self.plan.to, &self.selector, expected, reporter)
     }
 
-    /// The error of a Service that cannot serve the first step. Nothing was changed.
-    fn not_ready(&self, end: End) -> Result<Outcome, TrafficError> {
-        let object = format!("service/{}", self.to.id);
-        let why = match end {
-            End::Failed(symptom) => symptom.to_string(),
-            End::OutOfTime(what) => what,
-            End::Superseded(_) => return Err(TrafficError::Contended { object: self.pair.object() }),
-            End::Gone => return Err(Error::NotFound { object: Box::new(self.pair.reference()) }.into()),
-            End::Unobserved(error) => return Err(error.into()),
-            End::Good => String::new(),
-        };
-        Err(TrafficError::NotReady { object, why })
+    /// The error of a Service that cannot serve the first step; `None` if it can. Nothing was changed.
+    fn not_ready(&self, end: End) -> Option<TrafficError> {
+        let not_ready =
+            |why: String| TrafficError::NotReady { object: format!("service/{}", self.to.id), why };
+        match end {
+            End::Good => None,
+            End::Failed(symptom) => Some(not_ready(symptom.to_string())),
+            End::OutOfTime(what) => Some(not_ready(what)),
+            End::Superseded(_) => Some(TrafficError::Contended { object: self.pair.object() }),
+            End::Gone => Some(Error::NotFound { object: Box::new(self.pair.reference()) }.into()),
+            End::Unobserved(error) => Some(error.into()),
+        }
     }
 
     /// Takes one step.

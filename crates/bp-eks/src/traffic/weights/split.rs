@@ -31,11 +31,14 @@ pub(super) struct Split {
     pub(super) notes: Vec<String>,
 }
 
+/// Actions by the names of their annotations.
+type Actions = Vec<(String, Forward)>;
+
 /// The places by the kind of the object.
 #[derive(Debug)]
 pub(super) enum Content {
     /// The actions by the names of their annotations.
-    Actions(Vec<(String, Forward)>),
+    Actions(Actions),
     Rules(Vec<Rule>),
 }
 
@@ -160,7 +163,7 @@ impl WeightedPair {
     }
 
     /// The actions of the backends that forward to both Services, and the Services of all of them.
-    fn actions(&self, object: &DynamicObject) -> Result<(Vec<(String, Forward)>, Vec<String>), TrafficError> {
+    fn actions(&self, object: &DynamicObject) -> Result<(Actions, Vec<String>), TrafficError> {
         let ingress = self.ingress(object)?;
         let backends = balancer::backends(&ingress).filter_map(|backend| backend.service.as_ref());
         let by_annotation = |port: Option<&str>| port == Some(action::USE_ANNOTATION);

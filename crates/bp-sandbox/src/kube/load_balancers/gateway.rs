@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Shares, list};
+use super::state::{Shares, list};
 use crate::kube::{
     store::{Key, Object, seconds},
     world::World,
