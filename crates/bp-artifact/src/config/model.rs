@@ -277,7 +277,7 @@ pub enum EksObject {
     /// A workload, whose image is set.
     Workload(Workload),
     /// A Helm release, which is upgraded.
-    Release(ReleaseConfig),
+    Release(Box<ReleaseConfig>),
 }
 
 impl Config {

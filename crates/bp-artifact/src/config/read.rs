@@ -323,7 +323,7 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
 /// The workload, or the release with its chart.
 fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<EksObject, ConfigError> {
     match release::read(settings, name, origin)? {
-        Some(release) => Ok(EksObject::Release(release)),
+        Some(release) => Ok(EksObject::Release(Box::new(release))),
         None => Ok(EksObject::Workload(required::<Workload>(settings, "eks.workload", name, origin)?)),
     }
 }
