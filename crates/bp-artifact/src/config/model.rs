@@ -287,7 +287,7 @@ pub enum EksObject {
     /// A workload, whose image is set.
     Workload(Workload),
     /// A Helm release, which is upgraded.
-    Release(ReleaseConfig),
+    Release(Box<ReleaseConfig>),
     /// Manifests, which are applied.
     Manifests(ManifestsConfig),
 }

@@ -334,7 +334,7 @@ fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Ek
         return Ok(EksObject::Manifests(manifests));
     }
     match release::read(settings, name, origin)? {
-        Some(release) => Ok(EksObject::Release(release)),
+        Some(release) => Ok(EksObject::Release(Box::new(release))),
         None => Ok(EksObject::Workload(required::<Workload>(settings, "eks.workload", name, origin)?)),
     }
 }

@@ -41,52 +41,49 @@ const NAMES: [&str; 16] = [
 /// ```
 pub fn without_credentials(text: &str) -> Cow<'_, str> {
     let mut redacted = String::new();
-    let mut copied = 0;
-    let mut from = 0;
-    while let Some((name_end, value)) = next_assignment(text, from) {
-        from = value;
-        if !is_credential(text, name_end) {
+    let (mut rest, mut before) = (text, String::new());
+    while let Some((name, sign, value)) = next_assignment(rest) {
+        before.push_str(name);
+        redacted.push_str(name);
+        let is_credential = is_credential(&before);
+        before.push_str(sign);
+        redacted.push_str(sign);
+        rest = value;
+        if !is_credential {
             continue;
         }
-        let length = value_length(&text[value..]);
-        if length > 0 && !text[value..].starts_with(REDACTED) {
-            redacted.push_str(&text[copied..value]);
-            redacted.push_str(REDACTED);
-            copied = value + length;
-        }
-        from = value + length;
+        let (secret, after) = value.split_at_checked(value_length(value)).unwrap_or((value, ""));
+        let shown = if secret.is_empty() || value.starts_with(REDACTED) { secret } else { REDACTED };
+        redacted.push_str(shown);
+        before.push_str(secret);
+        rest = after;
     }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    redacted.push_str(&text[copied..]);
-    Cow::Owned(redacted)
+    redacted.push_str(rest);
+    if redacted == text { Cow::Borrowed(text) } else { Cow::Owned(redacted) }
 }
 
-/// The end of a parameter's name and the start of its value, at or after `from`; `=` may be percent-encoded.
-fn next_assignment(text: &str, from: usize) -> Option<(usize, usize)> {
-    let rest = &text.as_bytes()[from..];
-    let at = rest.iter().enumerate().find_map(|(at, byte)| match byte {
-        b'=' => Some((at, 1)),
-        b'%' if rest.get(at + 1..at + 3).is_some_and(|code| code.eq_ignore_ascii_case(b"3d")) => {
-            Some((at, 3))
-        }
-        _ => None,
-    });
-    at.map(|(at, length)| (from + at, from + at + length))
+/// The text up to the end of a parameter's name, the sign between name and value, and the rest; `=` may be
+/// percent-encoded.
+fn next_assignment(text: &str) -> Option<(&str, &str, &str)> {
+    let length = |rest: &str| match rest.get(..3) {
+        _ if rest.starts_with('=') => Some(1),
+        Some(code) if code.eq_ignore_ascii_case("%3d") => Some(3),
+        Some(_) | None => None,
+    };
+    let (at, length) = text.char_indices().find_map(|(at, _)| Some((at, length(text.get(at..)?)?)))?;
+    let (name, rest) = text.split_at_checked(at)?;
+    let (sign, value) = rest.split_at_checked(length)?;
+    Some((name, sign, value))
 }
 
-/// Whether the name that ends here is that of a credential.
-fn is_credential(text: &str, end: usize) -> bool {
-    let before = &text[..end];
-    let is_in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let start = before
-        .rfind(|c| !is_in_name(c))
-        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+/// Whether the name that this text ends with is that of a credential.
+fn is_credential(text: &str) -> bool {
+    let name = text.rsplit(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))).next();
+    let name = name.unwrap_or_default().to_ascii_lowercase();
+    let before = text.get(..text.len().saturating_sub(name.len())).unwrap_or_default();
     // In an encoded query, `%3F`, `%26` and the escape of JSON for `&` end in characters of a name.
-    let name = before[start..].to_ascii_lowercase();
-    let encoded = before[..start].ends_with('%');
-    let escaped = before[..start].ends_with('\\');
+    let encoded = before.ends_with('%');
+    let escaped = before.ends_with('\\');
     let name = match (encoded, escaped) {
         (true, _) => name.strip_prefix("26").or_else(|| name.strip_prefix("3f")).unwrap_or(&name),
         (_, true) => name.strip_prefix("u0026").or_else(|| name.strip_prefix("u003f")).unwrap_or(&name),
@@ -95,7 +92,7 @@ fn is_credential(text: &str, end: usize) -> bool {
     if let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
         return !PLAIN.contains(&rest);
     }
-    let in_query = encoded || escaped || before[..start].ends_with(['?', '&', ';']);
+    let in_query = encoded || escaped || before.ends_with(['?', '&', ';']);
     in_query && NAMES.contains(&name)
 }
 
@@ -103,9 +100,10 @@ fn is_credential(text: &str, end: usize) -> bool {
 fn value_length(value: &str) -> usize {
     let ends = |c: char| c.is_whitespace() || c.is_control() || "&\"'`<>;,|\\)]}".contains(c);
     let plain = value.find(ends).unwrap_or(value.len());
-    let encoded = value[..plain].to_ascii_lowercase().find("%26").unwrap_or(plain);
+    let plain = value.get(..plain).unwrap_or(value);
+    let encoded = plain.to_ascii_lowercase().find("%26").unwrap_or(plain.len());
     // The message continues after the URL: `…: i/o timeout`.
-    value[..encoded].trim_end_matches([':', '.']).len()
+    plain.get(..encoded).unwrap_or(plain).trim_end_matches([':', '.']).len()
 }
 
 #[cfg(test)]

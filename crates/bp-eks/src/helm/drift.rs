@@ -59,10 +59,15 @@ impl Release {
         for object in &objects {
             let Some(workload) = manifest::workload(object) else { continue };
             if !workload::of(workload.kind).runs_to_completion {
-                definition.extend(self.changed_by_hand(object, &workload, image).await?);
+                for change in self.changed_by_hand(object, &workload, image).await? {
+                    match definition.iter_mut().find(|known| known.path == change.path) {
+                        // With the manager.
+                        Some(known) => known.to = change.to,
+                        None => definition.push(change),
+                    }
+                }
             }
         }
-        definition.dedup();
         Ok(Drift { definition, service, notes, ..Drift::of_proof(self.id.clone(), image, proof) })
     }
 

@@ -130,7 +130,8 @@ impl Program {
         if !ended.success {
             return Err(HelmError::Failed { verb, message: ended.message });
         }
-        serde_json::from_slice(&ended.stdout).map_err(|e| HelmError::Unreadable { verb, source: e.into() })
+        serde_json::from_slice(json_part(&ended.stdout))
+            .map_err(|e| HelmError::Unreadable { verb, source: e.into() })
     }
 
     /// Checks that helm has version 4; other versions have other flags.
@@ -176,6 +177,18 @@ async fn ended(child: Child) -> std::io::Result<Ended> {
     Ok(Ended { success: output.status.success(), message: last_error_line(&stderr), stdout: output.stdout })
 }
 
+/// The JSON in helm's output. Before it, helm prints the chart that it has pulled from a registry.
+fn json_part(stdout: &[u8]) -> &[u8] {
+    let mut from = 0;
+    for line in stdout.split_inclusive(|byte| *byte == b'\n') {
+        if matches!(line.first(), Some(b'{' | b'[')) {
+            return &stdout[from..];
+        }
+        from += line.len();
+    }
+    stdout
+}
+
 /// The error line that helm ends with. Earlier log lines may contain a chart's values and are omitted.
 fn last_error_line(stderr: &str) -> String {
     let error = stderr.lines().rev().find(|line| line.starts_with("Error: "));
@@ -196,6 +209,16 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = private_directory().unwrap();
         assert_eq!(fs::metadata(directory.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn finds_the_json_after_the_pulled_chart() {
+        let pulled = b"Pulled: r.example.com/charts/web:0.1.0\nDigest: sha256:ab\n{\"manifest\":\"\"}\n";
+        assert_eq!(json_part(pulled), b"{\"manifest\":\"\"}\n");
+        assert_eq!(json_part(b"[]"), b"[]");
+        for text in ["", "no releases\n"] {
+            assert_eq!(json_part(text.as_bytes()), text.as_bytes());
+        }
     }
 
     #[test]

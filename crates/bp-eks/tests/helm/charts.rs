@@ -42,6 +42,9 @@ fn token(registry: &str) -> RegistryToken {
 #[tokio::test]
 async fn a_chart_in_ecr_gets_a_login_for_its_registry_only_which_is_deleted() {
     let it = Release::new(options()).await;
+    // Helm prints first what it has pulled.
+    let rendered = json!({ "manifest": manifest(&it.second) });
+    it.write("dry-run", &format!("Pulled: {ECR}/charts/web:1.2.0\nDigest: sha256:ab\n{rendered}\n"));
     let chart = format!("oci://{ECR}/charts/web");
     let other = token("222222222222.dkr.ecr.eu-central-1.amazonaws.com").also(ECR);
     let release = it.release.clone().chart(&chart).chart_version("1.2.0").chart_login(move |registry| {
