@@ -118,46 +118,6 @@ async fn a_workload_of_a_terminating_namespace_is_gone() {
     real.admin(&["patch", "deployment", "web", "--type=merge", "-p", release]).await;
 }
 
-/// Refuses every request of the deployer in the namespace with 429.
-fn throttled(namespace: &str) -> String {
-    format!(
-        r#"
-apiVersion: flowcontrol.apiserver.k8s.io/v1
-kind: PriorityLevelConfiguration
-metadata: {{ name: {namespace} }}
-spec: {{ type: Limited, limited: {{ nominalConcurrencyShares: 0, lendablePercent: 0, borrowingLimitPercent: 0, limitResponse: {{ type: Reject }} }} }}
----
-apiVersion: flowcontrol.apiserver.k8s.io/v1
-kind: FlowSchema
-metadata: {{ name: {namespace} }}
-spec:
-  matchingPrecedence: 2
-  priorityLevelConfiguration: {{ name: {namespace} }}
-  rules:
-  - subjects: [{{ kind: User, user: {{ name: deployer }} }}]
-    resourceRules: [{{ verbs: ["*"], apiGroups: ["*"], resources: ["*"], namespaces: [{namespace}] }}]
-"#
-    )
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster: cargo xtask e2e"]
-async fn requests_that_priority_and_fairness_rejects_are_retried() {
-    let real = Real::with("throttled", &deployment(RUNS)).await;
-    let target = real.target("deployment/web", options(120)).await;
-    let (outcome, rollbacks) = deploy_and(&target, async || {
-        real.apply(&throttled(&real.namespace)).await;
-        // The API server enforces it with a delay.
-        while target.current().await.is_ok() {}
-        sleep(Duration::from_secs(3)).await;
-        real.admin(&["delete", "flowschema,prioritylevelconfiguration", &real.namespace]).await;
-    })
-    .await;
-    assert_eq!((outcome.verdict(), rollbacks), (Verdict::Deployed, 0), "{outcome:?}");
-    assert_eq!(real.running().await, vec![image(RUNS_TOO).reference.to_string(); 3]);
-    real.leave().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn autoscaler_disruption_budget_and_minimum_ready_time_are_respected() {
