@@ -16,7 +16,7 @@ fn paused() -> tokio::runtime::Runtime {
 
 /// Up to which poll each one is tried, in `cargo xtask soak --kills` more of them.
 fn dense() -> usize {
-    if std::env::var_os("BP_SOAK").is_some() { 300 } else { 15 }
+    if std::env::var_os("BP_SOAK").is_some() { 300 } else { 8 }
 }
 
 #[test]
