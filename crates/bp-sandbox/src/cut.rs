@@ -19,7 +19,7 @@ use crate::sync::lock;
 /// dropped.
 ///
 /// Polls are counted by the `tracing` spans that they enter: those of the work itself, and of the tasks that it starts in
-/// its span. After `dense` polls, the steps between them grow by one eighth, so that long work takes some dozens of runs
+/// its span. After `dense` polls, the steps between them grow by one quarter, so that long work takes some dozens of runs
 /// more. The runtime must have one thread; build it with an `event_interval` of 1, so that no other task is polled between
 /// the poll and the drop.
 ///
@@ -50,7 +50,7 @@ pub fn at_every_poll(runtime: impl Fn() -> Runtime, dense: usize, test: impl Asy
             return cuts;
         }
         cuts += 1;
-        polls += if polls < dense { 1 } else { polls.div_ceil(8) };
+        polls += if polls < dense { 1 } else { polls.div_ceil(4) };
     }
 }
 
