@@ -270,7 +270,7 @@ async fn escapes_the_output_of_helm() {
 
     let stage = Stage::new().await;
     stage.write("words", HOSTILE);
-    let history = json!([{ "revision": 1, "updated": HOSTILE, "status": "deployed", "chart": HOSTILE,
+    let history = json!([{ "revision": 1, "updated": "2026-01-01T00:00:00Z", "status": "deployed", "chart": HOSTILE,
         "app_version": HOSTILE, "description": HOSTILE }]);
     stage.write("history", &history.to_string());
     stage.write(

@@ -5,4 +5,5 @@
 pub mod artifact;
 pub mod aws;
 pub mod registry;
+pub mod replay;
 pub mod secrets;
