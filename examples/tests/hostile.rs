@@ -269,8 +269,9 @@ async fn escapes_the_output_of_helm() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let stage = Stage::new().await;
-    stage.write("words", HOSTILE);
-    let history = json!([{ "revision": 1, "updated": HOSTILE, "status": "deployed", "chart": HOSTILE,
+    // The error is one line of helm's output, which may contain carriage returns.
+    stage.write("words", &format!("Error: no {}\n", HOSTILE.replace('\n', "\r")));
+    let history = json!([{ "revision": 1, "updated": "2026-01-01T00:00:00Z", "status": "deployed", "chart": HOSTILE,
         "app_version": HOSTILE, "description": HOSTILE }]);
     stage.write("history", &history.to_string());
     stage.write(

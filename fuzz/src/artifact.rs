@@ -12,8 +12,10 @@ use bp_artifact::{
     time::parse_duration,
 };
 
+use super::replay::Target;
+
 /// The targets of this file.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("artifact", artifact),
     ("buildx", buildx),
     ("config", config),

@@ -17,8 +17,10 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use bp_ecs::{Cluster, EcsTarget, Options};
 
+use super::replay::Target;
+
 /// The targets of this file.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("ecs", ecs)];
+pub const TARGETS: &[Target] = &[("ecs", ecs)];
 
 /// The responses of each operation in their order; the last one is repeated.
 #[derive(Debug, Clone)]

@@ -16,9 +16,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
+use super::replay::Target;
+
 /// The targets of this file.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
-    &[("conversation", conversation), ("layout", layout), ("archive", archive)];
+pub const TARGETS: &[Target] = &[("conversation", conversation), ("layout", layout), ("archive", archive)];
 
 /// Runs to the end on a paused clock, so that pauses between attempts take no time.
 fn run<T>(work: impl Future<Output = T>) -> T {

@@ -7,8 +7,10 @@ use bp_secrets::{
     projection::{Bindings, ascp::SecretProviderClass, ecs, env, external_secrets, kubernetes},
 };
 
+use super::replay::Target;
+
 /// The targets of this file.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("secret_reference", secret_reference),
     ("secret_objects", secret_objects),
     ("secret_lines", secret_lines),
