@@ -121,33 +121,3 @@ async fn a_service_deployment_that_is_never_listed_is_judged_by_its_rollout_stat
     let outcome = shop.target().deploy(&shop.image_that("exits", exits)).await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::RolledBack, "{}", outcome.detail);
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_restored_revision_that_ecs_rolls_back_is_not_restored() {
-    let shop = Shop::new();
-    let old = shop.image("old");
-    shop.web(&old).desired(2).circuit_breaker().create();
-    let image = shop.image_that(
-        "new",
-        Behaviour::HealthyThenExits {
-            healthy: Duration::from_secs(2),
-            exits: Duration::from_secs(40),
-            code: 3,
-            log: vec![],
-        },
-    );
-    let mut deployment = shop.target_with(options().stable_for(Duration::from_secs(60))).deploy(&image);
-    while let Some(event) = deployment.next_event().await {
-        if matches!(event, DeployEvent::RollingBack { .. }) {
-            // The previous revision cannot run any more: the circuit breaker returns to the new one.
-            shop.sandbox.script(old.reference.digest().as_str(), exits_at_once());
-        }
-    }
-    let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict(), Verdict::RollbackFailed, "{}", outcome.detail);
-    assert!(outcome.detail.contains("the rollback to web:1 failed"), "{}", outcome.detail);
-}
-
-fn exits_at_once() -> Behaviour {
-    Behaviour::Exits { after: Duration::from_secs(1), code: 1, log: vec![] }
-}
