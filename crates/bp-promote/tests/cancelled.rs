@@ -48,7 +48,7 @@ fn a_copy_into_a_layout_dropped_at_any_await_is_completed_by_a_rerun() {
             let layout = OciLayout::create(directory.path().join("layout")).await.unwrap();
             copy(from.at(tag()), ImageAt::new(layout, tag()), CopyOptions::default()).await.unwrap()
         };
-        cut.run(|| save()).await;
+        cut.run(save).await;
         save().await;
         let layout = OciLayout::open(directory.path().join("layout")).await.unwrap();
         assert_eq!(layout.images().await.unwrap().len(), 1, "dropped after poll {}", cut.polls());

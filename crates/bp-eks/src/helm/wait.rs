@@ -72,7 +72,7 @@ impl Release {
             Ending::Ended(Ended::FailedInPlace, why) if on_failure == OnFailure::RollBack => {
                 self.roll_back_failed(&mut run, why, last.revision).await?
             }
-            ending => ending,
+            ending @ (Ending::Proven(..) | Ending::Ended(..)) => ending,
         };
         Ok(ending.close(run))
     }
@@ -103,14 +103,14 @@ impl Release {
                 tokio::select! {
                     ended = &mut settles, if settled.is_none() => match ended? {
                         Settled::Deployed => settled = Some(Settled::Deployed),
-                        ended => {
+                        ended @ (Settled::Failed(_) | Settled::Superseded(_) | Settled::Pending(_)) => {
                             settled = Some(ended);
                             break;
                         }
                     },
                     end = &mut follows, if up.is_none() => match end? {
                         End::Up(outcomes, unseen) => up = Some(End::Up(outcomes, unseen)),
-                        end => {
+                        end @ (End::Failed(..) | End::Unobserved(_)) => {
                             up = Some(end);
                             break;
                         }

@@ -118,12 +118,13 @@ impl Context {
         let patched = self.api(item).patch(&item.manifest.name, &params, &body).await;
         patched.map_err(|error| {
             let error = self.object(item).error("patch objects of the manifests", error);
-            match error {
+            if let Error::UnexpectedResponse { operation, cluster, source } = error
+                && item.resource.is_pending
+            {
                 // A kind whose definition was just established is served a moment later.
-                Error::UnexpectedResponse { operation, cluster, source } if item.resource.is_pending => {
-                    Error::Unavailable { operation, cluster, source }
-                }
-                error => error,
+                Error::Unavailable { operation, cluster, source }
+            } else {
+                error
             }
         })
     }

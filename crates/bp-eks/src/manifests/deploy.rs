@@ -98,11 +98,14 @@ impl Context {
         let message = format!(
             "{object} was not applied: {why}; {applied} objects before it were applied, {left} after it were not"
         );
-        let cause = match error {
-            Error::Forbidden { .. } | Error::Unauthorized { .. } => Cause::PermissionMissing,
-            _ if error.is_refusal() => Cause::PermissionMissing,
-            Error::AdmissionRefused { .. } | Error::WebhookUnavailable { .. } => Cause::AdmissionRefused,
-            _ => Cause::Unknown,
+        let cause = if error.is_refusal()
+            || matches!(error, Error::Forbidden { .. } | Error::Unauthorized { .. })
+        {
+            Cause::PermissionMissing
+        } else if matches!(error, Error::AdmissionRefused { .. } | Error::WebhookUnavailable { .. }) {
+            Cause::AdmissionRefused
+        } else {
+            Cause::Unknown
         };
         run.failing(FailureReport::new(cause, message.clone()));
         let is_applied =

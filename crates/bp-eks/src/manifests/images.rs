@@ -91,7 +91,7 @@ fn without_tag(reference: &str) -> &str {
 
 /// Whether a reference has no digest.
 pub(super) fn is_by_tag(reference: &str) -> bool {
-    !reference.split_once('@').is_some_and(|(_, digest)| digest.parse::<bp_artifact::Digest>().is_ok())
+    reference.split_once('@').is_none_or(|(_, digest)| digest.parse::<bp_artifact::Digest>().is_err())
 }
 
 #[cfg(test)]
