@@ -124,12 +124,13 @@ impl Rollback {
                 deliveries.push(delivery);
             }
         }
-        for id in receipt.targets.iter().map(|entry| &entry.target) {
+        for entry in &receipt.targets {
+            let id = &entry.target;
             if targets.iter().any(|target| target.id() == *id) {
                 continue;
             }
             for delivery in &deliveries {
-                if let Some(target) = self.target_of(delivery, id).await? {
+                if let Some(target) = self.target_of(delivery, id, &entry.previous).await? {
                     targets.push(target);
                     break;
                 }
@@ -144,10 +145,13 @@ impl Rollback {
         &self,
         delivery: &Delivery,
         id: &TargetId,
+        previous: &Revision,
     ) -> Result<Option<Arc<dyn Target>>, Failure> {
         let parts: Vec<&str> = id.as_str().split('/').collect();
         let target: Arc<dyn Target> = match parts[..] {
-            [.., "manifests", _] => Arc::new(delivery.manifests_of(ManifestSet::default()).await?),
+            [.., "manifests", _] => {
+                Arc::new(delivery.manifests_of(ManifestSet::default()).await?.recorded(previous))
+            }
             [.., "service", name] => Arc::new(delivery.blue_green(name, self.slots.slots(name)?).await?),
             [.., "ingress" | "httproute", _] => match &delivery.service.eks()?.traffic {
                 Some(traffic) => Arc::new(delivery.weights(traffic, None).await?),

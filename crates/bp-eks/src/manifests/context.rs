@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bp_artifact::{
     config::Workload,
-    deploy::{OnFailure, TargetId},
+    deploy::{OnFailure, Revision, TargetId},
 };
 use kube::{
     Api,
@@ -30,6 +30,8 @@ pub(super) struct Context {
     pub(super) options: Options,
     pub(super) allow_tags: bool,
     pub(super) outside_namespace: bool,
+    /// A revision whose workloads stand for those of an empty set.
+    pub(super) recorded: Option<Revision>,
     pub(super) id: TargetId,
 }
 

@@ -122,8 +122,21 @@ impl Context {
 
     /// The stable revision of the set, and the one that is being rolled out; `None` if no workload exists.
     pub(super) async fn current(&self) -> Result<Option<Current>, ManifestsError> {
+        if let Some(recorded) = self.recorded.as_ref().filter(|_| self.set.manifests.is_empty()) {
+            return self.current_of_recorded(recorded).await;
+        }
         let items = self.items(None).await?;
         let before = self.before(&items, |_| false).await?;
+        Ok(current(&before))
+    }
+
+    async fn current_of_recorded(&self, recorded: &Revision) -> Result<Option<Current>, ManifestsError> {
+        let read = parse(&recorded.id)?.into_iter().map(async |(part, _)| {
+            let (container, current) = self.current_of(&part, None).await?;
+            let shown = part.workload.to_string();
+            Ok::<_, Error>(Before { shown, part, container, current, is_ours: false, is_changed: false })
+        });
+        let before = try_join_all(read.collect::<Vec<_>>()).await?;
         Ok(current(&before))
     }
 

@@ -39,7 +39,17 @@ impl Manifests {
     pub(crate) fn of(scope: Scope, name: String, set: ManifestSet, options: Options) -> Self {
         let id = scope.target(&format!("manifests/{name}"));
         let (allow_tags, outside_namespace) = (false, false);
-        Manifests(Arc::new(Context { scope, name, set, options, allow_tags, outside_namespace, id }))
+        let recorded = None;
+        Manifests(Arc::new(Context {
+            scope,
+            name,
+            set,
+            options,
+            allow_tags,
+            outside_namespace,
+            recorded,
+            id,
+        }))
     }
 
     fn with(self, change: impl FnOnce(&mut Context)) -> Self {
@@ -58,6 +68,12 @@ impl Manifests {
     /// namespace. Defaults to off: then only the Namespace itself is allowed.
     pub fn outside_namespace(self, yes: bool) -> Self {
         self.with(|context| context.outside_namespace = yes)
+    }
+
+    /// A revision of these manifests, such as that of a receipt. If the set is empty, [`current`](Self::current) reads its
+    /// workloads.
+    pub fn recorded(self, revision: &Revision) -> Self {
+        self.with(|context| context.recorded = Some(revision.clone()))
     }
 
     /// `eks/<cluster>/<namespace>/manifests/<name>`.
