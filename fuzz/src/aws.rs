@@ -24,7 +24,10 @@ pub const TARGETS: &[Target] = &[("ecs", ecs)];
 
 /// The responses of each operation in their order; the last one is repeated.
 #[derive(Debug, Clone)]
-struct Responses(Arc<Mutex<Vec<(String, VecDeque<String>)>>>);
+struct Responses(Arc<Mutex<Vec<Answers>>>);
+
+/// The name of an operation and its responses.
+type Answers = (String, VecDeque<String>);
 
 impl Responses {
     /// Blocks of an operation's name and a body, separated by lines of two percent signs. A body that begins with an

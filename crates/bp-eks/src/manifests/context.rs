@@ -120,8 +120,8 @@ impl Context {
         let patched = self.api(item).patch(&item.manifest.name, &params, &body).await;
         patched.map_err(|error| {
             let error = self.object(item).error("patch objects of the manifests", error);
-            if let Error::UnexpectedResponse { operation, cluster, source } = error
-                && item.resource.is_pending
+            if item.resource.is_pending
+                && let Error::UnexpectedResponse { operation, cluster, source } = error
             {
                 // A kind whose definition was just established is served a moment later.
                 Error::Unavailable { operation, cluster, source }

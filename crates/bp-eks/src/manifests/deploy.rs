@@ -98,15 +98,14 @@ impl Context {
         let message = format!(
             "{object} was not applied: {why}; {applied} objects before it were applied, {left} after it were not"
         );
-        let cause = if error.is_refusal()
-            || matches!(error, Error::Forbidden { .. } | Error::Unauthorized { .. })
-        {
-            Cause::PermissionMissing
-        } else if matches!(error, Error::AdmissionRefused { .. } | Error::WebhookUnavailable { .. }) {
-            Cause::AdmissionRefused
-        } else {
-            Cause::Unknown
-        };
+        let cause =
+            if error.is_refusal() || matches!(error, Error::Forbidden { .. } | Error::Unauthorized { .. }) {
+                Cause::PermissionMissing
+            } else if matches!(error, Error::AdmissionRefused { .. } | Error::WebhookUnavailable { .. }) {
+                Cause::AdmissionRefused
+            } else {
+                Cause::Unknown
+            };
         run.failing(FailureReport::new(cause, message.clone()));
         let is_applied =
             |before: &&Before| items.iter().take(applied).any(|item| item.shown(&self.scope) == before.shown);

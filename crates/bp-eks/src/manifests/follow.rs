@@ -77,7 +77,10 @@ impl Board {
                     DeployEvent::Notice { target, message: format!("FAILING: {failure}") }
                 })
             }
-            event => Some(event),
+            event @ (DeployEvent::Planned { .. }
+            | DeployEvent::Log { .. }
+            | DeployEvent::Finished { .. }
+            | _) => Some(event),
         }
     }
 
