@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod kubernetes;
 mod library;
 mod moto;
+mod pipelines;
 mod registries;
 mod sandbox;
 pub(crate) mod server;
@@ -42,6 +43,8 @@ enum Part {
     Moto,
     /// Documents checked by a JSON Schema validator and in-toto's own library
     Documents,
+    /// The pipeline files of the examples, checked by linters
+    Pipelines,
 }
 
 impl Part {
@@ -67,6 +70,7 @@ impl Part {
             Part::Sandbox => clients,
             Part::Moto => vec![MOTO_TESTS, MOTO_SOURCES],
             Part::Documents => vec![CHECK_JSONSCHEMA, IN_TOTO],
+            Part::Pipelines => vec![ACTIONLINT, ZIZMOR, CFN_LINT, SHELLCHECK],
         }
     }
 
@@ -79,6 +83,7 @@ impl Part {
             Part::Sandbox => sandbox::run(test_run),
             Part::Moto => moto::run(test_run),
             Part::Documents => documents::run(test_run),
+            Part::Pipelines => pipelines::run(test_run),
         }
     }
 
