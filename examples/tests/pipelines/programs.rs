@@ -1,0 +1,95 @@
+//! Stand-ins for the programs of a CI machine that need a network, a Docker daemon or an account, and `bp`. Everything
+//! else that the pipelines call is the machine's own.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+/// `bp`, as a script around the binaries of this package, which are the same verbs.
+const BP: &str = r#"#!/bin/sh
+verb=$1; shift
+exec "$STAND_IN_BINARIES/$verb" "$@"
+"#;
+
+/// Downloads `bp` into the file of `--output`.
+const CURL: &str = r#"#!/bin/sh
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --output) output=$2; shift ;;
+    https://*) url=$1 ;;
+  esac
+  shift
+done
+[ "$url" = "$STAND_IN_URL" ] || { echo "curl: unexpected address $url" >&2; exit 22; }
+cp "$STAND_IN_PROGRAMS/bp-download" "$output"
+"#;
+
+/// `login` reads a password; `buildx build --push` notes what it would push: the test has pushed it before.
+const DOCKER: &str = r#"#!/bin/sh
+case "$1 $2" in
+  "login --username") [ "$(cat)" = "password of ECR" ] ;;
+  "run --privileged") ;;
+  "buildx create") touch "$STAND_IN_STATE/builder" ;;
+  "buildx build")
+    while [ $# -gt 1 ]; do
+      case "$1" in
+        --tag) tag=$2; shift ;;
+        --platform) platforms=$2; shift ;;
+      esac
+      shift
+    done
+    [ -f "$1/Dockerfile" ] || { echo "docker: no Dockerfile in $1" >&2; exit 1; }
+    # The default builder writes images of one platform only.
+    case "$platforms" in *,*) [ -f "$STAND_IN_STATE/builder" ] || exit 1 ;; esac
+    echo "$1 $tag" >> "$STAND_IN_STATE/built" ;;
+  *) echo "docker: unexpected arguments $*" >&2; exit 64 ;;
+esac
+"#;
+
+/// ECR's password; buckets are directories.
+const AWS: &str = r#"#!/bin/sh
+local_of() { case "$1" in s3://*) echo "$STAND_IN_STATE/${1#s3://}" ;; *) echo "$1" ;; esac; }
+case "$1 $2" in
+  "ecr get-login-password") echo "password of ECR" ;;
+  "s3 sync")
+    from=$(local_of "$3") to=$(local_of "$4")
+    mkdir -p "$to"
+    [ ! -d "$from" ] || cp -R "$from/." "$to" ;;
+  *) echo "aws: unexpected arguments $*" >&2; exit 64 ;;
+esac
+"#;
+
+/// Artifacts are directories, with their number as id; issues are files.
+const GH: &str = r#"#!/bin/sh
+[ -n "$GH_TOKEN" ] || { echo "gh: no token" >&2; exit 4; }
+issues="$STAND_IN_STATE/issues"; mkdir -p "$issues"
+case "$1 $2" in
+  "api repos/example/shop/actions/artifacts?name="*)
+    name=${2#*name=}; name=${name%%&*}
+    [ ! -d "$STAND_IN_STATE/artifacts/$name" ] || echo "$name" ;;
+  "api repos/example/shop/actions/artifacts/"*)
+    name=${2#*artifacts/}; name=${name%/zip}
+    cd "$STAND_IN_STATE/artifacts/$name" && tar -cf - . ;;
+  "issue list") [ ! -f "$issues/7" ] || echo 7 ;;
+  "issue create") shift 2
+    while [ $# -gt 0 ]; do case "$1" in --title) title=$2 ;; --body-file) body=$2 ;; esac; shift 2; done
+    { echo "$title"; cat "$body"; } > "$issues/7" ;;
+  "issue edit") cp "$5" "$issues/7" ;;
+  "issue close") rm "$issues/$3" ;;
+  *) echo "gh: unexpected arguments $*" >&2; exit 64 ;;
+esac
+"#;
+
+/// Reads the archives of `gh`.
+const UNZIP: &str = r#"#!/bin/sh
+exec tar -xf "$2"
+"#;
+
+/// Writes the programs into `directory`.
+pub fn install(directory: &Path) {
+    let programs =
+        [("bp-download", BP), ("curl", CURL), ("docker", DOCKER), ("aws", AWS), ("gh", GH), ("unzip", UNZIP)];
+    for (name, text) in programs {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}

@@ -1,0 +1,165 @@
+//! A CI system on this machine: fresh directories with a checkout, stand-ins for programs, and a sandbox as AWS.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use bp_examples::world::{ACCESS_KEY, BP_TOML, World, stable_for, version_of};
+use bp_sandbox::Image;
+use sha2::{Digest as _, Sha256};
+use tokio::process::Command;
+
+use super::programs;
+
+/// Where the pipelines say that they download `bp`.
+pub const RELEASE: &str = "https://example.com/bp/0.1.0";
+
+/// The CI system and what it keeps between jobs.
+pub struct Site {
+    pub world: World,
+    directory: tempfile::TempDir,
+}
+
+/// What a script printed, and its exit code.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub output: String,
+}
+
+impl Site {
+    pub async fn new() -> Self {
+        let config = bp_artifact::Config::parse(&stable_for(BP_TOML, "0s"), "bp.toml").unwrap();
+        let world = World::of(config, 50).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["programs", "state", "repository"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        programs::install(&directory.path().join("programs"));
+        let site = Self { world, directory };
+        site.commit("bp.toml", &stable_for(BP_TOML, "0s"));
+        for service in ["web", "worker"] {
+            site.commit(&format!("{service}/Dockerfile"), "FROM scratch\n");
+        }
+        site
+    }
+
+    /// Adds a file to the repository that jobs check out.
+    pub fn commit(&self, name: &str, text: &str) {
+        let path = self.path("repository").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A file that the CI system or a stand-in keeps.
+    pub fn state(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.path("state").join(name)).ok()
+    }
+
+    /// Pushes the images of a version to the registry of the builds, as the build's docker would.
+    pub fn push(&self, version: &str, tag: &str) -> BTreeMap<&'static str, Image> {
+        let registry = self.world.sandbox.registry("111111111111.dkr.ecr.eu-central-1.amazonaws.com");
+        let mut images = BTreeMap::new();
+        for service in ["web", "worker"] {
+            let image = version_of(service, version).build();
+            registry.push(&image, &format!("shop/{service}"), tag);
+            images.insert(service, image);
+        }
+        images
+    }
+
+    /// The SHA-256 of the program that is downloaded.
+    pub fn checksum(&self) -> String {
+        hex(&Sha256::digest(fs::read(self.path("programs").join("bp-download")).unwrap()))
+    }
+
+    /// An empty directory, with a checkout of the repository if `checkout`.
+    pub fn workspace(&self, checkout: bool) -> tempfile::TempDir {
+        let workspace = tempfile::tempdir_in(self.directory.path()).unwrap();
+        if checkout {
+            copy(&self.path("repository"), workspace.path());
+        }
+        workspace
+    }
+
+    /// Runs a script with bash and its options, in `workspace`, with these variables and those of the sandbox.
+    pub async fn run(
+        &self,
+        workspace: &Path,
+        options: &[&str],
+        script: &str,
+        variables: &BTreeMap<String, String>,
+        path: &str,
+    ) -> Ended {
+        let registries = self.world.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
+        let binaries = Path::new(env!("CARGO_BIN_EXE_promote")).parent().unwrap();
+        let system = std::env::var("PATH").unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(options)
+            .args(["-c", script])
+            .current_dir(workspace)
+            .env_clear()
+            .envs(variables)
+            .env("PATH", format!("{path}:{}:{system}", self.path("programs").display()))
+            .env("HOME", self.directory.path())
+            .env("STAND_IN_BINARIES", binaries)
+            .env("STAND_IN_PROGRAMS", self.path("programs"))
+            .env("STAND_IN_STATE", self.path("state"))
+            .env("STAND_IN_URL", format!("{RELEASE}/bp-x86_64-unknown-linux-gnu"))
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_ENDPOINT_URL", self.world.endpoints().aws.unwrap())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY.0)
+            .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.1)
+            .env("AWS_REGION", "eu-central-1")
+            .env("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(","))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let ended = tokio::time::timeout(Duration::from_secs(180), bash.output());
+        let output = ended.await.expect("the script did not exit within 180 s").unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            output: text(&output.stdout) + &text(&output.stderr),
+        }
+    }
+
+    /// The digests of a service that run in a cluster, on ECS and on EKS.
+    pub fn running(&self, account: &str, cluster: &str, service: &str) -> [Vec<String>; 2] {
+        self.world.sandbox.clock().advance(Duration::from_secs(60));
+        let ecs = self.world.sandbox.aws().ecs(account, "eu-central-1");
+        let ecs = ecs.service(cluster, &format!("shop-{service}")).running();
+        let mut ecs: Vec<String> = ecs.into_iter().map(|container| container.digest).collect();
+        let mut eks = self.world.sandbox.cluster(cluster).running("shop", service);
+        for digests in [&mut ecs, &mut eks] {
+            digests.sort();
+            digests.dedup();
+        }
+        [ecs, eks]
+    }
+}
+
+/// Copies the content of a directory.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
