@@ -5,6 +5,7 @@
 mod image;
 mod program;
 mod provenance;
+mod release;
 mod sbom;
 
 use std::{
@@ -14,9 +15,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest as _, Sha256};
 
-use self::program::Build;
+use self::{
+    program::Build,
+    release::{Commit, Released},
+};
 use crate::{command, report};
 
 #[derive(clap::Args)]
@@ -42,21 +45,6 @@ pub(crate) struct Arguments {
     /// Build without optimisation, to try this task: not for a release
     #[arg(long)]
     debug: bool,
-}
-
-/// The commit that is released.
-struct Commit {
-    id: String,
-    /// Seconds since 1970.
-    epoch: String,
-    /// The same time as text.
-    time: String,
-}
-
-/// A file of the release.
-struct Released {
-    name: String,
-    sha256: String,
 }
 
 /// Builds the release; returns whether the second build, if requested, was identical.
@@ -118,40 +106,6 @@ fn is_reproducible(build: &Build<'_>, first: &Path) -> Result<bool> {
     let same = same?;
     report::line(if same { "second build: identical" } else { "second build: DIFFERENT" });
     Ok(same)
-}
-
-impl Commit {
-    /// The last commit; only a trial may have local changes.
-    fn current(is_trial: bool) -> Result<Self> {
-        let git = |arguments: &[&str]| -> Result<String> {
-            let mut git = Command::new("git");
-            git.current_dir(command::root()).env("TZ", "UTC").args(arguments);
-            Ok(command::output(&mut git)?.trim().to_owned())
-        };
-        let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
-        ensure!(
-            changed.is_empty() || is_trial,
-            "a release is built from a commit: commit or stash these changes first\n{changed}"
-        );
-        let show = |format: &str| git(&["log", "-1", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", format]);
-        Ok(Commit {
-            id: git(&["rev-parse", "HEAD"])?,
-            epoch: show("--format=%ct")?,
-            time: show("--format=%cd")?,
-        })
-    }
-}
-
-impl Released {
-    fn of(path: &Path) -> Result<Self> {
-        let name = path.file_name().context("a released file has a name")?.to_string_lossy().into_owned();
-        Ok(Released { name, sha256: sha256(path)? })
-    }
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(hex::encode(Sha256::digest(bytes)))
 }
 
 fn write(path: &Path, document: &serde_json::Value) -> Result<()> {

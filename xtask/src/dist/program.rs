@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::Commit;
+use super::release::Commit;
 use crate::{clock, command, report};
 
 const LIMIT: Duration = Duration::from_secs(4 * 3600);

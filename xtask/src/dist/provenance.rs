@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Released, program::Build, sha256};
+use super::{
+    program::Build,
+    release::{Released, sha256},
+};
 use crate::command;
 
 /// Identifies this task and the meaning of its parameters.
