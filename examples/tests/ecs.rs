@@ -84,11 +84,12 @@ async fn ctrl_c_detaches_or_rolls_back() {
         let mut command = stage.command("deploy-ecs", flags);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut all = String::new();
+        let (mut all, mut is_sent) = (String::new(), false);
         while let Some(line) = lines.next_line().await.unwrap() {
             all.push_str(&line);
             all.push('\n');
-            if line.contains("started ecs-svc/") {
+            // The rollback starts a deployment too; a second signal would stop it.
+            if line.contains("started ecs-svc/") && !std::mem::replace(&mut is_sent, true) {
                 let id = child.id().unwrap().to_string();
                 assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
             }

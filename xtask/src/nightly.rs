@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
 enum Chore {
     /// Compile each package as it would be published
     Package,
+    /// Build every library on its own, with each feature and with all of them
+    Features,
     /// Break guarantees on purpose, and check that a test of every tier fails
     Mutants,
     /// 20,000 random schedules
@@ -42,6 +44,7 @@ impl Chore {
     fn command(self) -> Command {
         let task: &[&str] = match self {
             Self::Package => return package(),
+            Self::Features => &["check", "each-feature"],
             Self::Mutants => &["mutants"],
             Self::Soak => &["soak", "--runs", "20000"],
             Self::Kills => &["soak", "--kills"],

@@ -278,7 +278,7 @@ async fn nothing_is_checked_if_nothing_changes_or_a_deployment_is_adopted() {
     shop.service().update(json!({ "taskDefinition": arn }));
     let outcome = target(&shop).deploy(&new).await.unwrap();
     assert_eq!((outcome.verdict(), outcome.rollback), (Verdict::Deployed, None));
-    assert_eq!(shop.calls("ecr:DescribeImages"), 0);
+    assert_eq!(shop.calls("ecr:DescribeImages"), asked);
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,6 +291,8 @@ async fn a_first_deployment_has_no_revision_to_return_to() {
     let target = shop.target_with(options().in_flight(InFlight::Supersede)).lookups(lookups(&shop));
     let found = target.preflight(&shop.image("1"), &lookups(&shop)).await.unwrap();
     assert!(found.to_string().contains("rollback revision: none"), "{found}");
+    // Preflight asks whether the new image is archived.
+    let asked = shop.calls("ecr:DescribeImages");
     let (events, outcome) = run(target.deploy(&shop.image("1"))).await;
     let check = outcome.unwrap().rollback.unwrap();
     assert_eq!((&check.revision, states(&check)), (&None, vec![FindingState::Warning]));

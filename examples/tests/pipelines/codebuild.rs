@@ -8,7 +8,7 @@ use super::site::{Site, copy};
 
 /// Runs a build specification in `input`, a directory with the input artifact; returns the directory of its artifacts, or
 /// what the failed phase printed.
-pub async fn build(
+pub(crate) async fn build(
     site: &Site,
     specification: &str,
     input: &Path,

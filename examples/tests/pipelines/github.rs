@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::site::{RELEASE, Site, copy};
 
 /// A run of a workflow.
-pub struct Run<'s> {
+pub(crate) struct Run<'s> {
     site: &'s Site,
     /// Values of expressions: `github.sha`, `inputs.environment`.
     values: BTreeMap<String, String>,
@@ -21,16 +21,16 @@ pub struct Run<'s> {
 
 /// A job that failed: its name and what its step printed.
 #[derive(Debug)]
-pub struct Failed {
-    pub job: String,
-    pub output: String,
+pub(crate) struct Failed {
+    pub(crate) job: String,
+    pub(crate) output: String,
 }
 
 const SHA: &str = "0123456789abcdef0123456789abcdef01234567";
 
 impl<'s> Run<'s> {
     /// A run that was started by this event, for this ref.
-    pub fn new(site: &'s Site, event: &str, reference: &str, payload: &Value) -> Self {
+    pub(crate) fn new(site: &'s Site, event: &str, reference: &str, payload: &Value) -> Self {
         let name = reference.rsplit('/').next().unwrap();
         let event_file = site.path("state").join("event.json");
         fs::write(event_file, payload.to_string()).unwrap();
@@ -47,14 +47,14 @@ impl<'s> Run<'s> {
         Self { site, values, attempt: 1 }
     }
 
-    /// The same run, tried again.
-    pub fn again(mut self) -> Self {
+    /// The next attempt of this run.
+    pub(crate) fn again(mut self) -> Self {
         self.attempt += 1;
         self
     }
 
     /// Runs a file of `examples/github-actions` with these inputs.
-    pub async fn workflow(&self, file: &str, inputs: &[(&str, &str)]) -> Result<(), Failed> {
+    pub(crate) async fn workflow(&self, file: &str, inputs: &[(&str, &str)]) -> Result<(), Failed> {
         let text = match file {
             "deliver.yml" => include_str!("../../github-actions/deliver.yml"),
             "build.yml" => include_str!("../../github-actions/build.yml"),

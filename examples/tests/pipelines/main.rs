@@ -42,6 +42,10 @@ async fn github_delivers_promotes_rolls_back_and_reports_drift() {
         }
     }
 
+    // A second attempt of a job has the receipt of the first one, and changes nothing.
+    push.again().workflow("deploy.yml", &[("environment", "prod")]).await.unwrap();
+    assert_eq!(site.running(PROD, "prod", "web"), delivered("web", &first["web"]));
+
     // A version by its tag, one service of it; then back, by the receipt that the promotion uploaded.
     let second = site.push("1.1.0", "v1.1.0");
     let dispatch = |payload| Run::new(&site, "workflow_dispatch", "refs/heads/main", &payload);

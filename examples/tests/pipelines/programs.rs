@@ -84,7 +84,7 @@ exec tar -xf "$2"
 "#;
 
 /// Writes the programs into `directory`.
-pub fn install(directory: &Path) {
+pub(crate) fn install(directory: &Path) {
     let programs =
         [("bp-download", BP), ("curl", CURL), ("docker", DOCKER), ("aws", AWS), ("gh", GH), ("unzip", UNZIP)];
     for (name, text) in programs {

@@ -16,23 +16,23 @@ use tokio::process::Command;
 use super::programs;
 
 /// Where the pipelines say that they download `bp`.
-pub const RELEASE: &str = "https://example.com/bp/0.1.0";
+pub(crate) const RELEASE: &str = "https://example.com/bp/0.1.0";
 
 /// The CI system and what it keeps between jobs.
-pub struct Site {
-    pub world: World,
+pub(crate) struct Site {
+    pub(crate) world: World,
     directory: tempfile::TempDir,
 }
 
 /// What a script printed, and its exit code.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub output: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) output: String,
 }
 
 impl Site {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let config = bp_artifact::Config::parse(&stable_for(BP_TOML, "0s"), "bp.toml").unwrap();
         let world = World::of(config, 50).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -49,23 +49,23 @@ impl Site {
     }
 
     /// Adds a file to the repository that jobs check out.
-    pub fn commit(&self, name: &str, text: &str) {
+    pub(crate) fn commit(&self, name: &str, text: &str) {
         let path = self.path("repository").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// A file that the CI system or a stand-in keeps.
-    pub fn state(&self, name: &str) -> Option<String> {
+    pub(crate) fn state(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path("state").join(name)).ok()
     }
 
     /// Pushes the images of a version to the registry of the builds, as the build's docker would.
-    pub fn push(&self, version: &str, tag: &str) -> BTreeMap<&'static str, Image> {
+    pub(crate) fn push(&self, version: &str, tag: &str) -> BTreeMap<&'static str, Image> {
         let registry = self.world.sandbox.registry("111111111111.dkr.ecr.eu-central-1.amazonaws.com");
         let mut images = BTreeMap::new();
         for service in ["web", "worker"] {
@@ -77,12 +77,12 @@ impl Site {
     }
 
     /// The SHA-256 of the program that is downloaded.
-    pub fn checksum(&self) -> String {
+    pub(crate) fn checksum(&self) -> String {
         hex(&Sha256::digest(fs::read(self.path("programs").join("bp-download")).unwrap()))
     }
 
     /// An empty directory, with a checkout of the repository if `checkout`.
-    pub fn workspace(&self, checkout: bool) -> tempfile::TempDir {
+    pub(crate) fn workspace(&self, checkout: bool) -> tempfile::TempDir {
         let workspace = tempfile::tempdir_in(self.directory.path()).unwrap();
         if checkout {
             copy(&self.path("repository"), workspace.path());
@@ -91,7 +91,7 @@ impl Site {
     }
 
     /// Runs a script with bash and its options, in `workspace`, with these variables and those of the sandbox.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         workspace: &Path,
         options: &[&str],
@@ -132,7 +132,7 @@ impl Site {
     }
 
     /// The digests of a service that run in a cluster, on ECS and on EKS.
-    pub fn running(&self, account: &str, cluster: &str, service: &str) -> [Vec<String>; 2] {
+    pub(crate) fn running(&self, account: &str, cluster: &str, service: &str) -> [Vec<String>; 2] {
         self.world.sandbox.clock().advance(Duration::from_secs(60));
         let ecs = self.world.sandbox.aws().ecs(account, "eu-central-1");
         let ecs = ecs.service(cluster, &format!("shop-{service}")).running();
@@ -147,7 +147,7 @@ impl Site {
 }
 
 /// Copies the content of a directory.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
