@@ -361,6 +361,28 @@ impl EcsTarget {
     pub async fn prove(&self) -> Result<Proof, Error> {
         self.0.with_containers().await?.prove().await
     }
+
+    /// Moves scheduled tasks with each deployment: targets of EventBridge rules and schedules of EventBridge Scheduler
+    /// that start tasks of the service's task definition family in its cluster.
+    ///
+    /// After a [`deploy`](Self::deploy) has succeeded, and its tasks [`after`](Self::after) it, they start tasks of the
+    /// deployed revision. If one cannot be changed, the deployment has failed, and
+    /// [`Options::on_failure`](crate::Options::on_failure) applies. [`restore`](Self::restore) and a rollback move them
+    /// back: to the definitions recorded in [`Revision::schedules`](bp_artifact::deploy::Revision::schedules), or with a
+    /// revision that has none to that revision. [`prune`](Self::prune) keeps revisions that a schedule of any cluster uses.
+    ///
+    /// Only the task definition of a schedule is changed: every other member is written as it was read, and read again
+    /// afterwards. Left as they are: schedules that have ended, rules that an AWS service manages, and targets that call
+    /// `ecs:RunTask` with an input of their own.
+    ///
+    /// # Permissions
+    /// `events:ListEventBuses`, `events:ListRuleNamesByTarget`, `events:DescribeRule`, `events:ListTargetsByRule`,
+    /// `events:PutTargets`, `scheduler:ListSchedules`, `scheduler:GetSchedule`, `scheduler:UpdateSchedule`, and
+    /// `iam:PassRole` on the roles of the schedules.
+    #[cfg(feature = "schedules")]
+    pub fn schedules(self, schedules: crate::schedules::Schedules) -> Self {
+        self.change(|rollout| rollout.schedules = Some(schedules))
+    }
 }
 
 impl EcsTarget {

@@ -307,7 +307,7 @@ async fn a_change_by_another_party_during_the_deployment_is_not_overwritten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_schedule_is_no_failure() {
+async fn a_deleted_schedule_does_not_fail_the_deployment() {
     let scheduled = Scheduled::new();
     let mut work = scheduled.target().deploy(&scheduled.image);
     until_applied(&mut work).await;
@@ -425,7 +425,7 @@ async fn a_rollback_moves_the_schedules_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_that_cannot_move_a_schedule_is_no_success_and_resumes() {
+async fn a_restore_that_cannot_move_a_schedule_fails_and_resumes() {
     let scheduled = Scheduled::new();
     let previous = scheduled.target().current().await.unwrap().stable;
     scheduled.deploy(options()).await;

@@ -73,7 +73,9 @@ impl Cut {
     /// Dropping it drops the work.
     pub async fn run<T, F: Future<Output = T>>(&self, work: impl FnOnce() -> F) -> Option<T> {
         let reached = Arc::new(Notify::new());
-        let counter = Counter { last: self.polls, spans: Mutex::default(), reached: Arc::clone(&reached) };
+        // The span is entered once more, when the work is created.
+        let counter =
+            Counter { last: self.polls + 1, spans: Mutex::default(), reached: Arc::clone(&reached) };
         let _guard = tracing::subscriber::set_default(counter);
         let span = tracing::info_span!("work");
         let work = span.in_scope(work).instrument(span);

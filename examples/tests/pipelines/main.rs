@@ -1,5 +1,5 @@
 //! The pipeline files of `examples/` on the sandbox: their own commands, in their order, with the documented variables of
-//! the CI system, and artifacts handed on as it does. Only Docker, downloads and services of the CI system are stand-ins.
+//! the CI system, and artifacts passed to the next job as it does. Only Docker, downloads and services of the CI system are stand-ins.
 
 mod codebuild;
 mod github;

@@ -2,6 +2,7 @@
 //! Scheduler. They move to the revision that is deployed, and back.
 
 mod entry;
+mod pages;
 mod rules;
 mod scheduler;
 
@@ -10,12 +11,12 @@ use futures_util::future::join_all;
 
 use self::entry::Timing;
 pub(crate) use self::entry::{Entry, Key, family_of, is_unpinned};
-use crate::{error::Error, target::EcsTarget};
+use crate::error::Error;
 
 /// The maximum number of concurrent reads.
 const CONCURRENT: usize = 8;
 
-/// The clients of EventBridge and EventBridge Scheduler, with which [`EcsTarget::schedules`] finds and moves scheduled
+/// The clients of EventBridge and EventBridge Scheduler, with which [`EcsTarget::schedules`](crate::EcsTarget::schedules) finds and moves scheduled
 /// tasks.
 #[derive(Debug, Clone)]
 pub struct Schedules {
@@ -28,29 +29,6 @@ impl Schedules {
     /// Creates a set of clients.
     pub fn new(events: aws_sdk_eventbridge::Client, scheduler: aws_sdk_scheduler::Client) -> Self {
         Schedules { events, scheduler, time: TimeSource::system() }
-    }
-}
-
-impl EcsTarget {
-    /// Moves scheduled tasks with each deployment: targets of EventBridge rules and schedules of EventBridge Scheduler
-    /// that start tasks of the service's task definition family in its cluster.
-    ///
-    /// After a [`deploy`](Self::deploy) has succeeded, and its tasks [`after`](Self::after) it, they start tasks of the
-    /// deployed revision. If one cannot be changed, the deployment has failed, and
-    /// [`Options::on_failure`](crate::Options::on_failure) applies. [`restore`](Self::restore) and a rollback move them
-    /// back: to the definitions recorded in [`Revision::schedules`](bp_artifact::deploy::Revision::schedules), or with a
-    /// revision that has none to that revision. [`prune`](Self::prune) keeps revisions that a schedule of any cluster uses.
-    ///
-    /// Only the task definition of a schedule is changed: every other member is written as it was read, and read again
-    /// afterwards. Left as they are: schedules that have ended, rules that an AWS service manages, and targets that call
-    /// `ecs:RunTask` with an input of their own.
-    ///
-    /// # Permissions
-    /// `events:ListEventBuses`, `events:ListRuleNamesByTarget`, `events:DescribeRule`, `events:ListTargetsByRule`,
-    /// `events:PutTargets`, `scheduler:ListSchedules`, `scheduler:GetSchedule`, `scheduler:UpdateSchedule`, and
-    /// `iam:PassRole` on the roles of the schedules.
-    pub fn schedules(self, schedules: Schedules) -> Self {
-        self.change(|rollout| rollout.schedules = Some(schedules))
     }
 }
 
@@ -126,9 +104,4 @@ impl Schedules {
         members.remove("StartDate");
         self.update(entry, members).await
     }
-}
-
-/// The error about a list that does not end.
-fn too_many_pages(operation: &'static str) -> Error {
-    Error::UnexpectedResponse { operation, reason: format!("more than {} pages", rules::PAGES) }
 }

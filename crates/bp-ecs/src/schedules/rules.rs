@@ -7,12 +7,10 @@ use aws_smithy_types::body::SdkBody;
 use super::{
     Schedules,
     entry::{Entry, Key, Timing},
-    too_many_pages,
+    pages::{PAGES, too_many_pages},
 };
 use crate::{definition::Capture, error::Error};
 
-/// The maximum number of pages of a list.
-pub(super) const PAGES: usize = 100;
 const PUT_TARGETS: &str = "events:PutTargets";
 
 impl Schedules {

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     Schedules,
     entry::{Entry, Key, is_universal},
-    rules::PAGES,
-    too_many_pages,
+    pages::{PAGES, too_many_pages},
 };
 use crate::{definition::Capture, error::Error};
 

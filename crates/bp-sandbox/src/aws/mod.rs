@@ -178,6 +178,11 @@ impl Aws {
             Err(error) => error.response(protocol),
         }
     }
+
+    /// EventBridge and EventBridge Scheduler of an account in a region.
+    pub fn schedules(&self, account: &str, region: &str) -> Schedules<'_> {
+        Schedules::new(&self.events, &self.scheduler, &self.context.clock, account, region)
+    }
 }
 
 /// Whether `host` is one of the regional API hosts, in any partition.

@@ -40,6 +40,8 @@ mod storage;
 mod store;
 mod uploads;
 
+#[cfg(feature = "aws")]
+use std::sync::Weak;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
@@ -51,6 +53,8 @@ use futures_core::future::BoxFuture;
 use http::{Method, Request, Response, request};
 use jiff::Timestamp;
 
+#[cfg(feature = "aws")]
+pub(crate) use self::native::ImageRecord;
 use self::{
     credentials::{Credentials, secret},
     error::Answer,
@@ -58,11 +62,6 @@ use self::{
     store::{Blob, Link, Repository, Store},
 };
 pub(crate) use self::{error::RegistryError, storage::Storage};
-#[cfg(feature = "aws")]
-pub(crate) use self::{
-    native::ImageRecord,
-    replication::{Replica, ReplicaStatus},
-};
 pub use self::{
     options::{Auth, RegistryOptions, TagMutability},
     store::Manifest,
@@ -81,7 +80,40 @@ pub struct Registry {
     #[cfg(feature = "aws")]
     replicas: Mutex<Vec<Replica>>,
     #[cfg(feature = "aws")]
-    incoming: Mutex<Vec<replication::Incoming>>,
+    incoming: Mutex<Vec<Incoming>>,
+}
+
+/// A destination of replication, and the repositories that are replicated there.
+#[cfg(feature = "aws")]
+#[derive(Debug)]
+pub(crate) struct Replica {
+    region: String,
+    account: String,
+    /// The prefixes of repository names; all repositories if there are none.
+    prefixes: Vec<String>,
+    /// The destination; none if the sandbox does not have it.
+    to: Weak<Registry>,
+}
+
+/// The status of the replication of an image, as `DescribeImageReplicationStatus` returns it.
+#[cfg(feature = "aws")]
+#[derive(Debug, Clone)]
+pub(crate) struct ReplicaStatus {
+    pub(crate) region: String,
+    pub(crate) account: String,
+    pub(crate) status: &'static str,
+    /// The sandbox's own code: those of ECR are not documented.
+    pub(crate) failure: Option<&'static str>,
+}
+
+/// Content that arrives from another registry.
+#[cfg(feature = "aws")]
+struct Incoming {
+    due: Timestamp,
+    repository: String,
+    tag: Option<String>,
+    manifest: Manifest,
+    blobs: Vec<(String, Link)>,
 }
 
 impl Registry {

@@ -3,25 +3,12 @@
 
 use std::sync::{Arc, Weak};
 
-use jiff::Timestamp;
-
 use super::{
-    Manifest, Registry,
+    Incoming, Manifest, Registry, Replica, ReplicaStatus,
     document::Document,
-    store::{Link, Replicated, Repository, Store},
+    store::{Replicated, Repository, Store},
 };
 use crate::sync::lock;
-
-/// A destination of replication, and the repositories that are replicated there.
-#[derive(Debug)]
-pub(crate) struct Replica {
-    region: String,
-    account: String,
-    /// The prefixes of repository names; all repositories if there are none.
-    prefixes: Vec<String>,
-    /// The destination; none if the sandbox does not have it.
-    to: Weak<Registry>,
-}
 
 impl Replica {
     pub(crate) fn new(
@@ -36,25 +23,6 @@ impl Replica {
     fn covers(&self, repository: &str) -> bool {
         self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| repository.starts_with(prefix))
     }
-}
-
-/// The status of the replication of an image, as `DescribeImageReplicationStatus` returns it.
-#[derive(Debug, Clone)]
-pub(crate) struct ReplicaStatus {
-    pub(crate) region: String,
-    pub(crate) account: String,
-    pub(crate) status: &'static str,
-    /// The sandbox's own code: those of ECR are not documented.
-    pub(crate) failure: Option<&'static str>,
-}
-
-/// Content that arrives from another registry.
-pub(super) struct Incoming {
-    due: Timestamp,
-    repository: String,
-    tag: Option<String>,
-    manifest: Manifest,
-    blobs: Vec<(String, Link)>,
 }
 
 impl Registry {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use serde_json::{Value, json};
 
-use super::{Place, ecs_parameters, invalid, page, place};
+use super::parameters::{Place, ecs_parameters, invalid, page, place};
 use crate::{
     aws::{
         context::Context,

@@ -2,18 +2,16 @@
 //! changes them. They start no tasks.
 
 mod events;
+mod parameters;
 mod scheduler;
 
 use serde_json::{Value, json};
 
+use self::parameters::Place;
 pub(super) use self::{events::Events, scheduler::Scheduler};
-use super::{
-    Aws,
-    wire::{ApiError, Call},
-};
 use crate::clock::Clock;
 
-/// The rules and schedules of an account in a region, to create and change. See [`Aws::schedules`].
+/// The rules and schedules of an account in a region, to create and change. See [`Aws::schedules`](super::Aws::schedules).
 pub struct Schedules<'a> {
     events: &'a Events,
     scheduler: &'a Scheduler,
@@ -22,16 +20,15 @@ pub struct Schedules<'a> {
     region: String,
 }
 
-impl Aws {
-    /// EventBridge and EventBridge Scheduler of an account in a region.
-    pub fn schedules(&self, account: &str, region: &str) -> Schedules<'_> {
-        Schedules {
-            events: &self.events,
-            scheduler: &self.scheduler,
-            clock: &self.context.clock,
-            account: account.to_owned(),
-            region: region.to_owned(),
-        }
+impl<'a> Schedules<'a> {
+    pub(super) fn new(
+        events: &'a Events,
+        scheduler: &'a Scheduler,
+        clock: &'a Clock,
+        account: &str,
+        region: &str,
+    ) -> Self {
+        Schedules { events, scheduler, clock, account: account.to_owned(), region: region.to_owned() }
     }
 }
 
@@ -92,40 +89,4 @@ impl Schedules<'_> {
     pub fn delete(&self, group: &str, name: &str) {
         self.scheduler.delete(&self.place(), group, name);
     }
-}
-
-/// Account and region.
-type Place = (String, String);
-
-fn place(call: &Call) -> Place {
-    (call.account.clone(), call.region.clone())
-}
-
-/// The defaults of the parameters of an ECS task, and their rules, which both services share.
-fn ecs_parameters(parameters: &mut Value) -> Result<(), ApiError> {
-    let definition = parameters["TaskDefinitionArn"].as_str().unwrap_or_default();
-    let is_arn = definition.starts_with("arn:aws") && definition.contains(":task-definition/");
-    if !is_arn {
-        return Err(invalid("Parameter TaskDefinitionArn is not valid."));
-    }
-    match &parameters["TaskCount"] {
-        Value::Null => parameters["TaskCount"] = json!(1),
-        count if count.as_u64().is_some_and(|count| count >= 1) => {}
-        _ => return Err(invalid("Parameter TaskCount is not valid.")),
-    }
-    Ok(())
-}
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(400, "ValidationException", message)
-}
-
-/// A page of a list: the start is the token, in decimal.
-fn page(all: &[Value], token: &str, limit: usize) -> Result<(Vec<Value>, Option<String>), ApiError> {
-    let from = match token {
-        "" => 0,
-        token => token.parse::<usize>().map_err(|_| invalid("The token is invalid."))?.min(all.len()),
-    };
-    let to = (from + limit).min(all.len());
-    Ok((all[from..to].to_vec(), (to < all.len()).then(|| to.to_string())))
 }
