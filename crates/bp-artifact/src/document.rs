@@ -178,10 +178,10 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), DocumentError> {
     written.map_err(|source| DocumentError::Write { path: path.to_owned(), source })
 }
 
-/// Checks that [`write`] could write the file at `path`, without changing it.
+/// Checks that [`write()`] could write the file at `path`, without changing it.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn check_writable(path: &Path) -> Result<(), DocumentError> {
     let checked = FileWriter::new().check(path);
     checked.map_err(|source| DocumentError::Write { path: path.to_owned(), source })

@@ -17,7 +17,7 @@
 //! # Modules
 //! - [`mod@reference`], [`digest`]: image references. [`select`], [`resolve`]: choose a tag, resolve it to its digest.
 //! - [`artifact`]: `artifact.json`. [`config`]: `bp.toml`, its environments and services. [`document`]: parse errors
-//!   with their location. [`file`]: atomic file replacement, and locks.
+//!   with their location. [`mod@file`]: atomic file replacement, and locks.
 //! - [`deploy`]: types shared by all deployments: targets, events, verdicts, causes, failure reports, receipts,
 //!   preflight. [`saga`]: deploys to several targets, all or none. [`check`]: checks that the deployed application
 //!   responds.

@@ -93,7 +93,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Clone of https://github.com/RustSec/advisory-db
+    /// Clone of <https://github.com/RustSec/advisory-db>
     database: PathBuf,
 }
 
