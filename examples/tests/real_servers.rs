@@ -117,10 +117,10 @@ mod kubernetes {
     const REGISTRY: &str = "registry.example.com";
 
     /// A build whose digest starts with this prefix, which selects the behaviour of its containers on the test cluster.
-    fn build(prefix: &str) -> Image {
+    fn build(prefix: &str, label: &str) -> Image {
         let prefix = format!("sha256:{prefix}");
         let images = (0..)
-            .map(|n: u32| ImageBuilder::new().platform("linux/amd64").label("n", &n.to_string()).build());
+            .map(|n: u32| ImageBuilder::new().platform("linux/amd64").label(label, &n.to_string()).build());
         images.into_iter().find(|image| image.digest().starts_with(&prefix)).expect("one in 4,096 matches")
     }
 
@@ -156,12 +156,15 @@ container = "web"
 "#
             );
             std::fs::write(directory.path().join("bp.toml"), bp_toml).expect("bp.toml");
+            // The revision to which the first deployment would return.
+            let earlier = build("a12", "earlier");
+            sandbox.registry(REGISTRY).push(&earlier, "shop/web", "earlier");
             let stage = Stage { directory, sandbox, registry };
             let deployment = format!(
                 r#"{{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {{"name": "web"}}, "spec": {{"replicas": 2,
                 "selector": {{"matchLabels": {{"app": "web"}}}}, "template": {{"metadata": {{"labels": {{"app": "web"}}}},
-                "spec": {{"containers": [{{"name": "web", "image": "{REGISTRY}/shop/web@sha256:{:0<64}"}}]}}}}}}}}"#,
-                "a12"
+                "spec": {{"containers": [{{"name": "web", "image": "{REGISTRY}/shop/web@{}"}}]}}}}}}}}"#,
+                earlier.digest()
             );
             let file = stage.directory.path().join("web.json");
             std::fs::write(&file, deployment).expect("web.json");
@@ -172,7 +175,7 @@ container = "web"
 
         /// Builds and pushes an image, writes `artifact.json`, and returns the image reference.
         fn built(&self, prefix: &str, tag: &str) -> String {
-            let image = build(prefix);
+            let image = build(prefix, "n");
             self.sandbox.registry(REGISTRY).push(&image, "shop/web", tag);
             let reference: DigestRef =
                 format!("{REGISTRY}/shop/web@{}", image.digest()).parse().expect("a reference");

@@ -129,7 +129,7 @@ fn everyday(clients: &Clients<'_>) -> Result<String> {
     ensure!(difference.status.code() == Some(1), "kubectl diff should find a difference");
     contains(&difference.stdout, &["-  replicas: 2", "+  replicas: 3"])?;
     clients.refused(
-        &["apply", "--server-side", "-f", &three],
+        &["apply", "--server-side", "--field-manager=ci", "-f", &three],
         &["conflict with \"kubectl-client-side-apply\" using apps/v1: .spec.replicas"],
     )?;
 
