@@ -133,6 +133,9 @@ fn add_message(message: &Message, schemas: &mut Map<String, Value>) {
         if let Some(below) = field.kind.message() {
             add_message(below, schemas);
         }
+        if let Some((name, schema)) = named(field.kind) {
+            schemas.insert(name.to_owned(), schema);
+        }
         properties.insert(field.json.to_owned(), property(field));
         if field.always && field.kind.message().is_none() {
             required.push(field.json);
@@ -148,6 +151,34 @@ fn add_message(message: &Message, schemas: &mut Map<String, Value>) {
     schemas.insert(message.name.to_owned(), schema);
 }
 
+const QUANTITY: &str = "resource.Quantity";
+const INT_OR_STRING: &str = "intstr.IntOrString";
+
+/// The schema of a kind of value that has a name, which `kubectl explain` shows.
+fn named(kind: Kind) -> Option<(&'static str, Value)> {
+    match kind {
+        Kind::Quantity => Some((QUANTITY, json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] }))),
+        Kind::IntOrString => {
+            let schema =
+                json!({ "oneOf": [{ "type": "integer" }, { "type": "string" }], "format": "int-or-string" });
+            Some((INT_OR_STRING, schema))
+        }
+        Kind::Text
+        | Kind::Duration
+        | Kind::Int32
+        | Kind::Int64
+        | Kind::Bool
+        | Kind::Bytes
+        | Kind::Double
+        | Kind::Time
+        | Kind::MicroTime
+        | Kind::Json
+        | Kind::Any
+        | Kind::Strings
+        | Kind::Message(_) => None,
+    }
+}
+
 fn property(field: &Field) -> Value {
     let one = match field.kind {
         Kind::Text | Kind::Duration => json!({ "type": "string" }),
@@ -156,10 +187,8 @@ fn property(field: &Field) -> Value {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Bytes => json!({ "type": "string", "format": "byte" }),
         Kind::Double => json!({ "type": "number", "format": "double" }),
-        Kind::Quantity => json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] }),
-        Kind::IntOrString => {
-            json!({ "oneOf": [{ "type": "integer" }, { "type": "string" }], "format": "int-or-string" })
-        }
+        Kind::Quantity => reference(QUANTITY),
+        Kind::IntOrString => reference(INT_OR_STRING),
         Kind::Time | Kind::MicroTime => json!({ "type": "string", "format": "date-time" }),
         Kind::Json | Kind::Any => json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }),
         Kind::Strings => json!({ "type": "array", "items": { "type": "string" } }),
