@@ -33,10 +33,19 @@ impl Snapshot {
         let said = version::new(live, &self.versions).and_then(Version::refusal).map(str::to_owned);
         let message = said.or_else(|| self.refused_in_events(live, tracked))?;
         let symptom = refusal::symptom(&message);
-        if symptom.recovery == Recovery::Soon && self.may_be_freed(live, &message) {
-            return Some(Symptom { recovery: Recovery::Retried, ..symptom });
+        if symptom.recovery != Recovery::Soon {
+            return Some(symptom);
         }
-        Some(symptom)
+        let recovery = if Self::takes_away(live) {
+            // The rollout continues with every old pod that it removes. The controller's pauses between two attempts grow
+            // to minutes: its own progress deadline ends them.
+            Recovery::Sometime
+        } else if self.may_be_freed(live, &message) {
+            Recovery::Retried
+        } else {
+            Recovery::Soon
+        };
+        Some(Symptom { recovery, ..symptom })
     }
 
     fn refused_in_events(&self, live: &Live, tracked: Option<&Tracked>) -> Option<String> {
@@ -64,12 +73,15 @@ impl Snapshot {
             .map(|event| event.message.text().to_owned())
     }
 
-    /// Whether an exceeded quota may become free without being raised: by the rollout itself, by terminating pods, or
-    /// by other workloads.
-    fn may_be_freed(&self, live: &Live, message: &str) -> bool {
+    /// Whether the rollout itself frees quota: it removes old pods before it creates new ones.
+    fn takes_away(live: &Live) -> bool {
         let counts = live.counts();
+        counts.total > counts.updated && live.removes_pods_first()
+    }
+
+    /// Whether an exceeded quota may become free without being raised: by terminating pods or by other workloads.
+    fn may_be_freed(&self, live: &Live, message: &str) -> bool {
         let is_ending = self.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
-        let takes_away = counts.total > counts.updated && live.removes_pods_first();
-        is_ending || takes_away || live.runs_to_completion() || !quota::is_used_by(message, counts.total)
+        is_ending || live.runs_to_completion() || !quota::is_used_by(message, live.counts().total)
     }
 }
