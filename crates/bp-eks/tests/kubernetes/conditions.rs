@@ -69,26 +69,6 @@ async fn a_webhook_that_is_down_for_five_seconds_does_not_roll_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn a_quota_as_large_as_the_workload_does_not_fail_a_rolling_update() {
-    // The ReplicaSet controller tries again after up to 82 s, longer than the progress deadline of the other tests.
-    let four = deployment(RUNS)
-        .replace("replicas: 3", "replicas: 4")
-        .replace("progressDeadlineSeconds: 60", "progressDeadlineSeconds: 600");
-    let real = Real::with("equal", &four).await;
-    let quota =
-        "apiVersion: v1\nkind: ResourceQuota\nmetadata: { name: pods }\nspec: { hard: { pods: \"4\" } }\n";
-    real.apply(quota).await;
-    let used = ["get", "resourcequota", "pods", "-o", "jsonpath={.status.used.pods}"];
-    while real.admin(&used).await != "4" {}
-    let target = real.target("deployment/web", options(400)).await;
-    let (outcome, rollbacks) = deploy_and(&target, async || {}).await;
-    assert_eq!((outcome.verdict(), rollbacks), (Verdict::Deployed, 0), "{outcome:?}");
-    assert_eq!(real.running().await, vec![image(RUNS_TOO).reference.to_string(); 4]);
-    real.leave().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster: cargo xtask e2e"]
 async fn a_service_account_that_is_created_later_does_not_fail_the_rollout() {
     let real = Real::with("account", &deployment(RUNS)).await;
     real.patch("deployment", r#"{"spec":{"template":{"spec":{"serviceAccountName":"web"}}}}"#).await;
