@@ -106,6 +106,19 @@ impl World {
         hosts.filter_map(|host| Some((host.to_owned(), self.url(host)?))).collect()
     }
 
+    /// The environment variables that point clients to the sandbox.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let (id, secret) = ACCESS_KEY;
+        let registries = self.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
+        vec![
+            ("AWS_ENDPOINT_URL", self.url("aws").unwrap_or_default()),
+            ("AWS_ACCESS_KEY_ID", id.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
+            ("AWS_REGION", "eu-central-1".to_owned()),
+            ("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(",")),
+        ]
+    }
+
     /// The cluster names, each with a kubeconfig.
     pub fn kubeconfigs(&self) -> Vec<(String, String)> {
         let kubeconfig = |name: &str| {

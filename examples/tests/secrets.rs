@@ -32,14 +32,20 @@ fn seed(stage: &Stage) -> Vec<String> {
     all
 }
 
+/// Creates a service with these references as secrets of its container.
 fn service(stage: &Stage, name: &str, references: &[String]) {
-    let image =
-        format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().services()[0].repository);
     let secrets: Vec<Value> = references
         .iter()
         .enumerate()
         .map(|(n, reference)| json!({ "name": format!("SECRET_{n}"), "valueFrom": reference }))
         .collect();
+    service_with(stage, name, "secrets", json!(secrets));
+}
+
+/// Creates a service whose container has this member.
+fn service_with(stage: &Stage, name: &str, member: &str, value: Value) {
+    let image =
+        format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().services()[0].repository);
     let definition = json!({
         "family": name,
         "networkMode": "awsvpc",
@@ -52,7 +58,7 @@ fn service(stage: &Stage, name: &str, references: &[String]) {
             "name": "web",
             "image": image,
             "essential": true,
-            "secrets": secrets,
+            member: value,
             "healthCheck": { "command": ["CMD-SHELL", "true"] },
         }],
     });
@@ -157,29 +163,9 @@ async fn checks_the_credentials_of_a_private_registry() {
     let stage = Stage::new().await;
     let secrets = stage.world.sandbox.aws().secretsmanager(STAGING, REGION);
     let arn = secrets.create("pull", CANARY);
-    let image =
-        format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().services()[0].repository);
     for (name, parameter) in [("by-arn", arn.as_str()), ("by-name", "pull"), ("missing", "no-such-secret")] {
-        let definition = json!({
-            "family": name,
-            "networkMode": "awsvpc",
-            "requiresCompatibilities": ["FARGATE"],
-            "cpu": "256",
-            "memory": "512",
-            "executionRoleArn": format!("arn:aws:iam::{STAGING}:role/execution"),
-            "containerDefinitions": [{
-                "name": "web",
-                "image": image,
-                "essential": true,
-                "repositoryCredentials": { "credentialsParameter": parameter },
-                "healthCheck": { "command": ["CMD-SHELL", "true"] },
-            }],
-        });
-        let ecs = stage.world.sandbox.aws().ecs(STAGING, REGION);
-        ecs.new_service("staging", name)
-            .task_definition(definition)
-            .with("launchType", json!("FARGATE"))
-            .create();
+        let credentials = json!({ "credentialsParameter": parameter });
+        service_with(&stage, name, "repositoryCredentials", credentials);
         let set = format!("ecs.service={name}");
         let end = stage.run("secrets", &["check", "--env", "staging", "--set", &set, "--policy"]).await;
         assert_eq!(end.code, if name == "missing" { 2 } else { 0 }, "{end:?}");

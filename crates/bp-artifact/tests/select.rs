@@ -1,6 +1,6 @@
 //! What each tag rule selects. The rows are the table in `docs/artifact.md`; `BP_WRITE_DOCS=1` writes it.
 
-use std::fs;
+mod documented;
 
 use bp_artifact::select::{TagCandidate, TagSelector};
 
@@ -80,17 +80,5 @@ fn the_documented_table_has_these_rows() {
         };
         table += &format!("| `{rule}` | {} | {expected} | {note} |\n", tags.join(", "));
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/artifact.md");
-    let page = fs::read_to_string(path).unwrap();
-    let start = page.find("| rule | tags | selects |").expect("the table exists");
-    let end = start + page[start..].find("\n\n").unwrap() + 1;
-    if std::env::var_os("BP_WRITE_DOCS").is_some() {
-        fs::write(path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
-    } else {
-        assert_eq!(
-            page[start..end],
-            table,
-            "update it: BP_WRITE_DOCS=1 cargo test -p bp-artifact --test select"
-        );
-    }
+    documented::assert_table("| rule | tags | selects |", &table, "select");
 }

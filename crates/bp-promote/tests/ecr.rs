@@ -5,56 +5,22 @@ mod common;
 
 use std::time::Duration;
 
-use aws_sdk_ecr::{
-    Client,
-    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
+use bp_artifact::error::Classified as _;
+use bp_promote::{CopyError, Journal, copy::CopyOutcome, registry::RegistryClientBuilder};
+use bp_sandbox::{Effect, Fault, ImageBuilder};
+use common::{
+    ecr::{PROD, STAGING},
+    *,
 };
-use bp_artifact::{error::Classified as _, time::TimeSource};
-use bp_promote::{
-    CopyError, Journal, RegistryClient,
-    copy::CopyOutcome,
-    registry::{Anonymous, EcrClients, RegistryClientBuilder, transport},
-};
-use bp_sandbox::{Effect, Fault, ImageBuilder, Sandbox, registry::RegistryOptions};
-use common::*;
-
-const STAGING: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
-const PROD: &str = "222222222222.dkr.ecr.us-east-1.amazonaws.com";
-
-fn ecr(sandbox: &Sandbox, key: &str, region: &'static str) -> Client {
-    let config = aws_sdk_ecr::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(region))
-        .retry_config(RetryConfig::disabled())
-        .credentials_provider(Credentials::new(key, "secret", None, None, "test"))
-        .http_client(sandbox.http_client());
-    Client::from_conf(config.build())
-}
 
 fn world() -> World {
     world_with(|builder| builder)
 }
 
 fn world_with(describe: impl FnOnce(RegistryClientBuilder) -> RegistryClientBuilder) -> World {
-    let sandbox = Sandbox::builder()
-        .registry(STAGING, RegistryOptions::ecr())
-        .registry(PROD, RegistryOptions::ecr())
-        .build();
-    sandbox.aws().access_key("AKIASTAGING", "111111111111");
-    sandbox.aws().access_key("AKIAPROD", "222222222222");
-    let clients = EcrClients::new()
-        .with(STAGING.parse().unwrap(), ecr(&sandbox, "AKIASTAGING", "eu-central-1"))
-        .with(PROD.parse().unwrap(), ecr(&sandbox, "AKIAPROD", "us-east-1"));
-    let clock = sandbox.clock().clone();
-    let builder = RegistryClient::builder()
-        .transport(transport(sandbox.transport()))
-        .ecr(clients)
-        .credentials(Anonymous)
-        .time_source(TimeSource::from_fn(move || clock.now()));
-    let client = describe(builder).build().unwrap();
-    sandbox.registry(STAGING).push(&multi(), "shop/web", "v1");
-    sandbox.registry(PROD).create_repository("shop/web");
-    World { sandbox, client }
+    let world = common::ecr::world(describe);
+    world.sandbox.registry(PROD).create_repository("shop/web");
+    world
 }
 
 #[tokio::test(start_paused = true)]

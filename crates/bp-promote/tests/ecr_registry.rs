@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use aws_sdk_ecr::{
     Client,
-    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
     types::{
         RctAppliedFor, ReplicationConfiguration, ReplicationDestination, ReplicationRule, RepositoryFilter,
         RepositoryFilterType,
@@ -18,36 +17,25 @@ use bp_artifact::{
     ImageRef,
     deploy::preflight::{Finding, FindingState},
     error::{Classified as _, ErrorClass, chain},
-    time::{TimeSource, Wait},
+    time::Wait,
 };
 use bp_promote::{
-    CopyError, CopyOptions, RegistryClient, copy,
+    CopyError, CopyOptions, copy,
     copy::{CopyOutcome, RunPlan, plan_all},
     ecr::{Replication, await_replication, check},
-    registry::{Anonymous, EcrClients, RegistryError, transport},
+    registry::RegistryError,
     store::StoreError,
 };
-use bp_sandbox::{
-    Effect, Fault, Image, Sandbox,
-    registry::{RegistryOptions, TagMutability},
+use bp_sandbox::{Effect, Fault, Image, registry::TagMutability};
+use common::{
+    World,
+    ecr::{PROD, STAGING, ecr},
+    multi, single,
 };
-use common::{World, multi, single};
 use serde_json::json;
 use tokio::time::Instant;
 
-const STAGING: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
-const PROD: &str = "222222222222.dkr.ecr.us-east-1.amazonaws.com";
 const SIGNATURE: &str = "application/vnd.oci.image.manifest.v1+json";
-
-fn ecr(sandbox: &Sandbox, key: &str, region: &'static str) -> Client {
-    let config = aws_sdk_ecr::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(region))
-        .retry_config(RetryConfig::disabled())
-        .credentials_provider(Credentials::new(key, "secret", None, None, "test"))
-        .http_client(sandbox.http_client());
-    Client::from_conf(config.build())
-}
 
 fn staging(world: &World) -> Client {
     ecr(&world.sandbox, "AKIASTAGING", "eu-central-1")
@@ -57,27 +45,8 @@ fn prod(world: &World) -> Client {
     ecr(&world.sandbox, "AKIAPROD", "us-east-1")
 }
 
-/// Two registries; the source has an image as `shop/web:v1`, the destination has no repository.
 fn world() -> World {
-    let sandbox = Sandbox::builder()
-        .registry(STAGING, RegistryOptions::ecr())
-        .registry(PROD, RegistryOptions::ecr())
-        .build();
-    sandbox.aws().access_key("AKIASTAGING", "111111111111");
-    sandbox.aws().access_key("AKIAPROD", "222222222222");
-    let clients = EcrClients::new()
-        .with(STAGING.parse().unwrap(), ecr(&sandbox, "AKIASTAGING", "eu-central-1"))
-        .with(PROD.parse().unwrap(), ecr(&sandbox, "AKIAPROD", "us-east-1"));
-    let clock = sandbox.clock().clone();
-    let client = RegistryClient::builder()
-        .transport(transport(sandbox.transport()))
-        .ecr(clients)
-        .credentials(Anonymous)
-        .time_source(TimeSource::from_fn(move || clock.now()))
-        .build()
-        .unwrap();
-    sandbox.registry(STAGING).push(&multi(), "shop/web", "v1");
-    World { sandbox, client }
+    common::ecr::world(|builder| builder)
 }
 
 fn sides(tag: &str) -> [ImageRef; 2] {

@@ -1,38 +1,20 @@
 //! Tests of the ECR model with the AWS SDK, in memory.
 #![cfg(feature = "aws")]
 
+#[path = "common/ecr.rs"]
+mod setup;
+
 use std::time::Duration;
 
 use aws_sdk_ecr::{
-    Client,
-    config::{BehaviorVersion, Credentials, Region},
     error::ProvideErrorMetadata,
     types::{ImageFailureCode, ImageIdentifier, ImageTagMutability, LayerAvailability},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_sandbox::{Image, ImageBuilder, Sandbox, registry::RegistryOptions};
+use bp_sandbox::{Image, ImageBuilder};
 use http::{Request, StatusCode};
+use setup::{HOST, OTHER_REGION, client, sandbox};
 use tower::ServiceExt;
-
-const HOST: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
-const OTHER_REGION: &str = "111111111111.dkr.ecr.eu-west-1.amazonaws.com";
-
-fn sandbox() -> Sandbox {
-    Sandbox::builder()
-        .registry(HOST, RegistryOptions::ecr())
-        .registry(OTHER_REGION, RegistryOptions::ecr())
-        .build()
-}
-
-fn client(sandbox: &Sandbox) -> Client {
-    let config = aws_sdk_ecr::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("AKIDTEST", "secret", None, None, "test"))
-        .http_client(sandbox.http_client())
-        .build();
-    Client::from_conf(config)
-}
 
 fn image(content: &str) -> Image {
     ImageBuilder::new().platform("linux/amd64").platform("linux/arm64").layer([("app/x", content)]).build()

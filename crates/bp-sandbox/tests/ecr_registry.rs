@@ -1,11 +1,12 @@
 //! Settings of a whole ECR registry, with the AWS SDK, in memory: creation templates and replication.
 #![cfg(feature = "aws")]
 
+#[path = "common/ecr.rs"]
+mod setup;
+
 use std::time::Duration;
 
 use aws_sdk_ecr::{
-    Client,
-    config::{BehaviorVersion, Credentials, Region},
     error::ProvideErrorMetadata,
     types::{
         ImageIdentifier, ImageTagMutability, ImageTagMutabilityExclusionFilter,
@@ -14,30 +15,11 @@ use aws_sdk_ecr::{
     },
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_sandbox::{ImageBuilder, Sandbox, registry::RegistryOptions};
+use bp_sandbox::{ImageBuilder, Sandbox};
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use setup::{HOST, OTHER_REGION, client, sandbox};
 use tower::ServiceExt as _;
-
-const HOST: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
-const REPLICA: &str = "111111111111.dkr.ecr.eu-west-1.amazonaws.com";
-
-fn sandbox() -> Sandbox {
-    Sandbox::builder()
-        .registry(HOST, RegistryOptions::ecr())
-        .registry(REPLICA, RegistryOptions::ecr())
-        .build()
-}
-
-fn client(sandbox: &Sandbox) -> Client {
-    let config = aws_sdk_ecr::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("AKIDTEST", "secret", None, None, "test"))
-        .http_client(sandbox.http_client())
-        .build();
-    Client::from_conf(config)
-}
 
 /// The status of a request to start an upload.
 async fn push(sandbox: &Sandbox, repository: &str) -> StatusCode {
@@ -156,10 +138,10 @@ async fn images_pushed_after_the_configuration_are_replicated() {
     let failed = ("us-east-1".to_owned(), ReplicationStatus::Failed);
     let west = |status| ("eu-west-1".to_owned(), status);
     assert_eq!(statuses().await, [west(ReplicationStatus::InProgress), failed.clone()]);
-    assert!(sandbox.registry(REPLICA).tags("shop/web").is_empty());
+    assert!(sandbox.registry(OTHER_REGION).tags("shop/web").is_empty());
     sandbox.clock().advance(Duration::from_secs(30));
     assert_eq!(statuses().await, [west(ReplicationStatus::Complete), failed]);
-    let replica = sandbox.registry(REPLICA);
+    let replica = sandbox.registry(OTHER_REGION);
     assert_eq!(replica.tags("shop/web")["v1"], image.digest());
     assert_eq!(replica.blobs("shop/web").len(), image.blobs().len());
     assert_eq!(replica.repositories(), ["shop/web"], "the filter excludes the other repository");

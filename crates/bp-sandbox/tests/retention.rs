@@ -1,18 +1,20 @@
 //! Storage classes and lifecycle policies of the ECR model, with the AWS SDK, in memory.
 #![cfg(feature = "aws")]
 
+#[path = "common/ecr.rs"]
+mod setup;
+
 use std::time::Duration;
 
 use aws_sdk_ecr::{
     Client,
-    config::{BehaviorVersion, Credentials, Region},
     error::ProvideErrorMetadata,
     types::{DescribeImagesFilter, ImageIdentifier, ImageStatusFilter, LifecyclePolicyPreviewStatus},
 };
 use bp_sandbox::{ImageBuilder, Sandbox, registry::RegistryOptions};
 use serde_json::{Value, json};
+use setup::{HOST, client};
 
-const HOST: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
 const WEB: &str = "shop/web";
 
 struct Setup {
@@ -30,13 +32,7 @@ impl Setup {
             sandbox.registry(HOST).push(&image.layer([("app/tag", *tag)]).build(), WEB, tag);
             sandbox.clock().advance(Duration::from_secs(86_400));
         }
-        let config = aws_sdk_ecr::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("AKIDTEST", "secret", None, None, "test"))
-            .http_client(sandbox.http_client())
-            .build();
-        Setup { client: Client::from_conf(config), sandbox }
+        Setup { client: client(&sandbox), sandbox }
     }
 
     /// The tags that a policy of these rules selects, each with the priority of its rule.

@@ -4,7 +4,7 @@ use std::{path::Path, process};
 
 use bp_artifact::{ExitCode, error::ErrorClass};
 use bp_delivery::{Failure, Ui, program, verb::Verb};
-use bp_examples::world::{ACCESS_KEY, World, bp_toml, private_directory};
+use bp_examples::world::{World, bp_toml, private_directory};
 use serde_json::{Map, Value};
 
 /// Run the sandbox in the foreground and print the environment variables that point these binaries, aws-cli, crane,
@@ -57,14 +57,7 @@ fn variables(world: &World, bp_toml: &str, directory: &Path) -> std::io::Result<
         std::fs::write(&path, text)?;
         kubeconfigs.push(path.display().to_string());
     }
-    let registries = world.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
-    Ok(vec![
-        ("AWS_ENDPOINT_URL", world.endpoints().aws.unwrap_or_default()),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.0.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.1.to_owned()),
-        ("AWS_REGION", "eu-central-1".to_owned()),
-        ("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(",")),
-        ("BP_CONFIG", config.display().to_string()),
-        ("KUBECONFIG", kubeconfigs.join(":")),
-    ])
+    let mut variables = world.variables();
+    variables.extend([("BP_CONFIG", config.display().to_string()), ("KUBECONFIG", kubeconfigs.join(":"))]);
+    Ok(variables)
 }

@@ -5,7 +5,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use bp_artifact::{Artifact, ResolvedImage, Tag};
-use bp_examples::world::{ACCESS_KEY, BP_TOML, ONE_SERVICE, World, shop, stable_for, version_of};
+use bp_examples::world::{BP_TOML, ONE_SERVICE, World, shop, stable_for, version_of};
 use bp_sandbox::Image;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -108,7 +108,6 @@ impl Stage {
     /// The binary `name`, with the sandbox as its only endpoint.
     pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary(name));
-        let registries = self.world.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
         command
             .args(arguments)
             .current_dir(self.directory.path())
@@ -116,11 +115,7 @@ impl Stage {
             .env("CI", "true")
             .env("HOME", self.directory.path())
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", self.world.endpoints().aws.unwrap())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY.0)
-            .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.1)
-            .env("AWS_REGION", "eu-central-1")
-            .env("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(","))
+            .envs(self.world.variables())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bp_examples::world::{ACCESS_KEY, BP_TOML, World, stable_for, version_of};
+use bp_examples::world::{BP_TOML, World, stable_for, version_of};
 use bp_sandbox::Image;
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
@@ -99,7 +99,6 @@ impl Site {
         variables: &BTreeMap<String, String>,
         path: &str,
     ) -> Ended {
-        let registries = self.world.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
         let binaries = Path::new(env!("CARGO_BIN_EXE_promote")).parent().unwrap();
         let system = std::env::var("PATH").unwrap();
         let mut bash = Command::new("bash");
@@ -115,11 +114,7 @@ impl Site {
             .env("STAND_IN_STATE", self.path("state"))
             .env("STAND_IN_URL", format!("{RELEASE}/bp-x86_64-unknown-linux-gnu"))
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", self.world.endpoints().aws.unwrap())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY.0)
-            .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.1)
-            .env("AWS_REGION", "eu-central-1")
-            .env("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(","))
+            .envs(self.world.variables())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let ended = tokio::time::timeout(Duration::from_secs(180), bash.output());

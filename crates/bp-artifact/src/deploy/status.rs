@@ -8,6 +8,11 @@ use serde::Serialize;
 use super::{Evidence, FailureReport, Progress, Revision, TargetId};
 use crate::{digest::Digest, text};
 
+/// The maximum number of events, of failures and of starting tasks or pods.
+const EVENTS: usize = 10;
+const FAILURES: usize = 5;
+const STARTING: usize = 5;
+
 /// What runs at a target, and the state of its deployments. Displays as one entry of several lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -157,11 +162,13 @@ impl Status {
         hooks.any(|hook| hook.awaits_approval)
     }
 
-    /// Limits the lists; notes state how many entries were omitted.
-    pub fn shorten(&mut self, events: usize, failures: usize, starting: usize) {
-        shorten(&mut self.events, events, "events", &mut self.notes);
-        shorten(&mut self.failures, failures, "failures", &mut self.notes);
-        shorten(&mut self.starting, starting, "starting tasks or pods", &mut self.notes);
+    /// Sorts the failures, the latest first, and limits the lists: ten events, five failures and five starting tasks or
+    /// pods. Notes state how many entries were omitted.
+    pub fn shorten(&mut self) {
+        self.failures.sort_by_key(|failed| std::cmp::Reverse(failed.at));
+        shorten(&mut self.events, EVENTS, "events", &mut self.notes);
+        shorten(&mut self.failures, FAILURES, "failures", &mut self.notes);
+        shorten(&mut self.starting, STARTING, "starting tasks or pods", &mut self.notes);
     }
 
     /// Counts a running instance of a container.

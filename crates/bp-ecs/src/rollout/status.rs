@@ -24,10 +24,6 @@ use crate::{error::Error, names::name_of};
 
 /// The number of service deployments that are described, newest first.
 const DEPLOYMENTS: usize = 3;
-/// The maximum number of events, of failures and of starting tasks.
-const EVENTS: usize = 10;
-const FAILURES: usize = 5;
-const STARTING: usize = 5;
 
 impl ServiceRollout {
     /// Reads the service; at most eight calls. Only a service that cannot be read is an error.
@@ -58,10 +54,9 @@ impl ServiceRollout {
         let stopped = self.read_tasks(DesiredStatus::Stopped, &mut status.notes).await;
         let stopped = stopped.iter().filter_map(|task| Stopped::of(task, self.container()));
         status.failures = stopped.map(|stopped| stopped.failure()).collect();
-        status.failures.sort_by_key(|failed| std::cmp::Reverse(failed.at));
         let since = current.and_then(|current| current.created_at).and_then(timestamp);
         status.events = diagnose::events(&service, &Scope { since, other_tasks: &HashSet::new() });
-        status.shorten(EVENTS, FAILURES, STARTING);
+        status.shorten();
         Ok(status)
     }
 

@@ -16,10 +16,6 @@ use crate::error::Error;
 
 /// The number of revisions that are shown.
 const REVISIONS: usize = 3;
-/// The maximum number of events, of failures and of starting pods.
-const EVENTS: usize = 10;
-const FAILURES: usize = 5;
-const STARTING: usize = 5;
 
 impl Release {
     pub(super) async fn status(&self) -> Result<Status, HelmError> {
@@ -51,9 +47,8 @@ impl Release {
             );
             status.notes.push(note);
         }
-        status.failures.sort_by_key(|failed| std::cmp::Reverse(failed.at));
         status.events.sort_by_key(|event| std::cmp::Reverse(event.at));
-        status.shorten(EVENTS, FAILURES, STARTING);
+        status.shorten();
         Ok(status)
     }
 }

@@ -19,11 +19,6 @@ use crate::{
     workload::{Live, RolloutStatus, version::Version},
 };
 
-/// The maximum number of events, of failures and of starting pods.
-const EVENTS: usize = 10;
-const FAILURES: usize = 5;
-const STARTING: usize = 5;
-
 impl WorkloadRollout {
     /// Reads the workload, its revisions, its pods and the namespace's warnings: four calls, and one more per page of
     /// pods.
@@ -42,7 +37,7 @@ impl WorkloadRollout {
             status.revision = Some(schedule::revision(&live, &slot));
             status.containers = containers(live.template());
             status.events = events(&snapshot, &live);
-            status.shorten(EVENTS, FAILURES, STARTING);
+            status.shorten();
             return Ok(status);
         }
         let revision = revision_in_place(&live, &snapshot.versions, &slot);
@@ -74,8 +69,7 @@ impl WorkloadRollout {
             }
         }
         status.events = events(&snapshot, &live);
-        status.failures.sort_by_key(|failed| std::cmp::Reverse(failed.at));
-        status.shorten(EVENTS, FAILURES, STARTING);
+        status.shorten();
         Ok(status)
     }
 }

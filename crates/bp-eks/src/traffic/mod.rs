@@ -12,6 +12,7 @@ mod ingress;
 mod labels;
 mod pods;
 mod ready;
+mod watched;
 mod weights;
 
 pub use api::Switch;

@@ -1,6 +1,9 @@
 //! Two in-memory registries and a client for both.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(feature = "ecr")]
+pub(crate) mod ecr;
+
 use bp_artifact::{ImageRef, time::TimeSource};
 use bp_promote::{
     CopyError, CopyOptions, CopyReport, RegistryClient, copy,

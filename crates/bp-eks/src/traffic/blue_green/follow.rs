@@ -1,8 +1,8 @@
 //! Watch Service, EndpointSlices and pods until the endpoints have followed the selector for the bake time.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bp_artifact::deploy::{Progress, Reporter};
+use bp_artifact::deploy::Reporter;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
@@ -16,13 +16,12 @@ use crate::{
         scope::Scope,
         symptom::Symptom,
         watch::{Query, Store, WatchUpdate, watch},
-        watch_health::{WatchHealth, WatchNotice},
     },
     error::Error,
-    object::ObjectRef,
     traffic::{
         error::TrafficError,
         labels::{Labels, format_labels},
+        watched::Watched,
     },
 };
 
@@ -44,16 +43,12 @@ pub(super) enum End {
 
 /// Watches the traffic of a Service move to the pods that `selector` matches.
 pub(super) struct Follower<'f> {
-    object: ObjectRef,
     selector: &'f Labels,
-    reporter: &'f Reporter,
+    watched: Watched<'f>,
     service: Store<Service>,
     slices: Store<EndpointSlice>,
     pods: Store<Pod>,
     changes: BoxStream<'static, WatchUpdate>,
-    health: WatchHealth,
-    last: Option<Progress>,
-    reported: HashSet<String>,
 }
 
 impl<'f> Follower<'f> {
@@ -73,16 +68,12 @@ impl<'f> Follower<'f> {
         let changes = stream::select_all([one, two, three]).boxed();
         let object = namespace.object("service", service);
         Follower {
-            object,
             selector,
-            reporter,
+            watched: Watched::new(object, reporter),
             service: services,
             slices,
             pods,
             changes,
-            health: WatchHealth::default(),
-            last: None,
-            reported: HashSet::new(),
         }
     }
 
@@ -99,11 +90,11 @@ impl<'f> Follower<'f> {
         loop {
             let snapshot = self.snapshot();
             // The state may be stale while a watch fails.
-            if self.is_ready() && self.health.is_healthy() {
+            if self.is_ready() && self.watched.health.is_healthy() {
                 match snapshot.judge(self.selector, fail_after) {
                     Arrival::Arrived(progress) => {
                         let until = *baked.get_or_insert_with(|| bp_artifact::time::deadline(bake));
-                        self.report(progress);
+                        self.watched.report(progress);
                         if until <= Instant::now() {
                             return Ok(End::Arrived(snapshot.serving()));
                         }
@@ -112,25 +103,25 @@ impl<'f> Follower<'f> {
                     Arrival::Waiting(progress) if baked.is_some() && progress.running == 0 => {
                         return Ok(End::Failed(None));
                     }
-                    Arrival::Waiting(progress) => self.report(progress),
+                    Arrival::Waiting(progress) => self.watched.report(progress),
                     Arrival::Failing(symptom) => return Ok(End::Failed(Some(symptom))),
                     Arrival::Superseded(selected) => return Ok(End::Superseded(selected)),
                     Arrival::Gone => return Ok(End::Gone),
                 }
             }
             let end = baked.map_or(deadline, |until| until.max(Instant::now()));
-            let end = if self.health.is_healthy() { end } else { end.max(deadline) };
-            let gives_up_at = self.health.gives_up_at(grace).unwrap_or(end);
+            let end = if self.watched.health.is_healthy() { end } else { end.max(deadline) };
+            let gives_up_at = self.watched.health.gives_up_at(grace).unwrap_or(end);
             tokio::select! {
-                news = self.changes.next() => self.handle(news),
-                () = sleep_until(end.min(gives_up_at)) => match (self.health.take(), baked) {
+                news = self.changes.next() => self.watched.handle(news),
+                () = sleep_until(end.min(gives_up_at)) => match (self.watched.health.take(), baked) {
                     (Some(error), _) => return Ok(End::Unobserved(error)),
                     // Some pods may be missing for a moment; the present ones receive the traffic.
                     (None, Some(_)) => return Ok(End::Arrived(self.snapshot().serving())),
                     (None, None) => return Ok(self.late()),
                 },
-                () = self.reporter.cancelled() => {
-                    return Err(TrafficError::Interrupted { object: self.object.to_string() });
+                () = self.watched.reporter.cancelled() => {
+                    return Err(TrafficError::Interrupted { object: self.watched.object.to_string() });
                 }
             }
         }
@@ -151,20 +142,5 @@ impl<'f> Follower<'f> {
 
     fn is_ready(&self) -> bool {
         self.service.is_ready() && self.slices.is_ready() && self.pods.is_ready()
-    }
-
-    fn handle(&mut self, news: Option<WatchUpdate>) {
-        if let WatchNotice::Lost(message) = self.health.read(news, &self.object)
-            && self.reported.insert(message.clone())
-        {
-            self.reporter.notice(message);
-        }
-    }
-
-    fn report(&mut self, progress: Progress) {
-        if self.last.as_ref() != Some(&progress) {
-            self.last = Some(progress.clone());
-            self.reporter.progress(progress);
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Watch the object with the weights and the pods of a Service while a step is in effect.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bp_artifact::deploy::{Cause, Progress, Reporter};
+use bp_artifact::deploy::{Cause, Reporter};
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::core::DynamicObject;
@@ -18,12 +18,12 @@ use crate::{
     api::{
         symptom::{Recovery, Symptom},
         watch::{Query, Store, WatchUpdate, nothing, watch},
-        watch_health::{WatchHealth, WatchNotice},
     },
     error::Error,
     traffic::{
         error::TrafficError,
         labels::{Labels, format_labels},
+        watched::Watched,
     },
 };
 
@@ -59,18 +59,15 @@ pub(super) enum End {
 pub(super) struct Follower<'f> {
     pair: &'f WeightedPair,
     expected: Expected,
-    reporter: &'f Reporter,
+    watched: Watched<'f>,
     object: Store<DynamicObject>,
     events: Store<Event>,
     pods: Store<Pod>,
     changes: BoxStream<'static, WatchUpdate>,
     targets: TargetHealth,
     polls: BoxStream<'static, TargetHealth>,
-    health: WatchHealth,
     /// Since when the controller has refused the object.
     refused: Option<Instant>,
-    last: Option<Progress>,
-    reported: HashSet<String>,
 }
 
 impl<'f> Follower<'f> {
@@ -94,17 +91,14 @@ impl<'f> Follower<'f> {
         Follower {
             pair,
             expected,
-            reporter,
+            watched: Watched::new(pair.reference(), reporter),
             object,
             events,
             pods,
             changes: stream::select_all([one, two, three]).boxed(),
             targets,
             polls,
-            health: WatchHealth::default(),
             refused: None,
-            last: None,
-            reported: HashSet::new(),
         }
     }
 
@@ -129,10 +123,10 @@ impl<'f> Follower<'f> {
             let now = Instant::now();
             let mut wake = limit;
             // The state may be stale while a watch fails.
-            if self.is_ready() && self.health.is_healthy() {
+            if self.is_ready() && self.watched.health.is_healthy() {
                 let snapshot = self.snapshot();
                 let state = snapshot.judge(self.pair, &self.expected, fail_after);
-                self.report(snapshot.progress(&state));
+                self.watched.report(snapshot.progress(&state));
                 if !matches!(state, State::Refused(_)) {
                     self.refused = None;
                 }
@@ -158,15 +152,15 @@ impl<'f> Follower<'f> {
                     State::Gone => return Ok(End::Gone),
                 }
             }
-            let gives_up_at = self.health.gives_up_at(options.grace).unwrap_or(limit);
+            let gives_up_at = self.watched.health.gives_up_at(options.grace).unwrap_or(limit);
             if now >= limit.min(gives_up_at) {
-                return Ok(self.health.take().map_or(End::OutOfTime(awaited), End::Unobserved));
+                return Ok(self.watched.health.take().map_or(End::OutOfTime(awaited), End::Unobserved));
             }
             tokio::select! {
-                news = self.changes.next() => self.handle(news),
+                news = self.changes.next() => self.watched.handle(news),
                 Some(health) = self.polls.next() => self.targets = health,
                 () = sleep_until(wake.min(limit).min(gives_up_at)) => {}
-                () = self.reporter.cancelled() => {
+                () = self.watched.reporter.cancelled() => {
                     return Err(TrafficError::Interrupted { object: self.pair.object() });
                 }
             }
@@ -184,21 +178,6 @@ impl<'f> Follower<'f> {
 
     fn is_ready(&self) -> bool {
         self.object.is_ready() && self.events.is_ready() && self.pods.is_ready()
-    }
-
-    fn handle(&mut self, news: Option<WatchUpdate>) {
-        if let WatchNotice::Lost(message) = self.health.read(news, &self.pair.reference())
-            && self.reported.insert(message.clone())
-        {
-            self.reporter.notice(message);
-        }
-    }
-
-    fn report(&mut self, progress: Progress) {
-        if self.last.as_ref() != Some(&progress) {
-            self.last = Some(progress.clone());
-            self.reporter.progress(progress);
-        }
     }
 }
 
