@@ -1,0 +1,193 @@
+//! What is shown of the events of deployments and of copies: lines, and progress in place.
+
+use std::collections::BTreeMap;
+
+use bp_artifact::{
+    Outcome,
+    deploy::{DeployEvent, GateState, Progress, Revision, TargetId},
+    saga::SagaEvent,
+};
+use tokio::time::Instant;
+
+use super::{
+    action::{Action, duration, tone},
+    copies::Copies,
+    names::Names,
+};
+use crate::look::{Bar, Tone};
+
+/// What is remembered of the events so far.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    names: Names,
+    targets: BTreeMap<TargetId, Seen>,
+    pub(super) copies: Copies,
+}
+
+/// What is remembered of a deployment to one target.
+#[derive(Debug)]
+struct Seen {
+    since: Instant,
+    previous: Option<Revision>,
+    applied: Option<Revision>,
+    progress: Option<Progress>,
+    notice: Option<String>,
+    /// Whether the target is being rolled back with others.
+    is_restored: bool,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let (previous, applied, progress, notice) = (None, None, None, None);
+        Seen { since: Instant::now(), previous, applied, progress, notice, is_restored: false }
+    }
+}
+
+impl Board {
+    /// The short name of a target.
+    pub(super) fn name(&mut self, target: &TargetId) -> String {
+        self.names.of(target)
+    }
+
+    /// An event of a deployment to one target. If `brief`, what is shown in place is not printed.
+    pub(super) fn deploy(&mut self, event: &DeployEvent, brief: bool) -> Vec<Action> {
+        let target = event.target();
+        let name = self.names.of(target);
+        let seen = self.targets.entry(target.clone()).or_default();
+        let text = || event.lines().join("\n");
+        let counts = seen.progress.clone().unwrap_or_default();
+        let in_place = |message: String, counts: &Progress, logged: bool| {
+            let (position, length) = (u64::from(counts.running), u64::from(counts.desired));
+            let bar = Bar { name: name.clone(), position, length, message };
+            Action::Bar { key: target.as_str().to_owned(), bar, logged }
+        };
+        match event {
+            DeployEvent::Planned { image, current, changes, .. } => {
+                seen.previous.clone_from(current);
+                let is_unusual = image.is_none() || !*changes;
+                let mut actions = vec![in_place(text(), &counts, false)];
+                if is_unusual && !brief {
+                    actions.push(Action::line(Tone::Plain, &name, &text()));
+                }
+                actions
+            }
+            DeployEvent::Applied { revision, .. } => {
+                seen.applied = Some(revision.clone());
+                let mut actions = vec![in_place(text(), &counts, false)];
+                if !brief {
+                    actions.push(Action::line(Tone::Plain, &name, &text()));
+                }
+                actions
+            }
+            DeployEvent::Progress { progress, .. } => {
+                seen.progress = Some(progress.clone());
+                vec![in_place(text(), progress, true)]
+            }
+            DeployEvent::Notice { message, .. } => {
+                let is_repeated = seen.notice.replace(message.clone()).as_ref() == Some(message);
+                // The service events of ECS, of which the counts show the same.
+                let is_counted = brief && message.starts_with("(service ");
+                let is_shown = !is_repeated && !is_counted;
+                is_shown.then(|| Action::line(Tone::Plain, &name, &text())).into_iter().collect()
+            }
+            DeployEvent::Log { .. } => {
+                event.lines().iter().map(|line| Action::line(Tone::Plain, &name, line)).collect()
+            }
+            DeployEvent::Failing { .. } => {
+                let state =
+                    seen.state().map_or_else(String::new, |state| format!("\n    state:      {state}"));
+                vec![Action::line(Tone::Bad, &name, &format!("{}{state}", text()))]
+            }
+            DeployEvent::RollingBack { .. } => {
+                vec![in_place(text(), &counts, false), Action::line(Tone::Warning, &name, &text())]
+            }
+            DeployEvent::Finished { outcome } => {
+                let (tone, text) = seen.finished(outcome);
+                self.targets.remove(target);
+                vec![Action::Gone(target.as_str().to_owned()), Action::line(tone, &name, &text)]
+            }
+            _ => vec![Action::line(Tone::Plain, &name, &text())],
+        }
+    }
+
+    /// An event of a deployment to several targets.
+    pub(super) fn saga(&mut self, event: &SagaEvent, brief: bool) -> Vec<Action> {
+        match event {
+            SagaEvent::Target(event) => self.deploy(event, brief),
+            SagaEvent::Noted { previous, resumed: false, .. } => {
+                let revision = |(target, revision): &(TargetId, Revision)| {
+                    format!("{} {}", self.names.of(target), revision.short_id())
+                };
+                let revisions: Vec<String> = previous.iter().map(revision).collect();
+                vec![Action::Line(Tone::Plain, format!("{event}: {}", revisions.join(", ")))]
+            }
+            SagaEvent::Checking { gate, check } if brief => {
+                let bar = Bar {
+                    name: format!("gate {gate}"),
+                    position: 0,
+                    length: 0,
+                    message: format!("checking {check}"),
+                };
+                vec![Action::Bar { key: format!("gate {gate}"), bar, logged: false }]
+            }
+            SagaEvent::Gate(gate) => {
+                let tone = match gate.state {
+                    GateState::Approved | GateState::Passed => Tone::Good,
+                    GateState::Rejected | GateState::Failed => Tone::Bad,
+                    GateState::AwaitingApproval | GateState::Unobserved => Tone::Warning,
+                };
+                vec![Action::Gone(format!("gate {}", gate.gate)), Action::Line(tone, gate.to_string())]
+            }
+            SagaEvent::Compensating { failed, targets } => {
+                for target in targets {
+                    self.targets.entry(target.clone()).or_default().is_restored = true;
+                }
+                let text = match failed {
+                    Some(target) => format!("{}: failed, rolling back every target", self.names.of(target)),
+                    None => event.to_string(),
+                };
+                vec![Action::Line(Tone::Warning, text)]
+            }
+            SagaEvent::NotNoted { .. } => vec![Action::Line(Tone::Warning, event.to_string())],
+            SagaEvent::Ended { .. } => Vec::new(),
+            _ => vec![Action::Line(Tone::Plain, event.to_string())],
+        }
+    }
+}
+
+impl Seen {
+    /// What runs while the deployment is failing.
+    fn state(&self) -> Option<String> {
+        let applied = self.applied.as_ref()?.short_id();
+        let before = self.previous.as_ref().map(Revision::short_id).filter(|before| *before != applied);
+        let Some(Progress { desired, running, old, .. }) = &self.progress else {
+            return Some(before.map_or_else(
+                || format!("{applied} is deployed"),
+                |before| format!("{applied} is deployed, {before} was in place before"),
+            ));
+        };
+        let before = before.map_or_else(String::new, |before| format!(", {old} of {before}"));
+        Some(format!("{running} of {desired} of {applied} running{before}"))
+    }
+
+    /// How a deployment ended, with its duration.
+    fn finished(&self, outcome: &Outcome) -> (Tone, String) {
+        let is_success = outcome.verdict().is_success();
+        let summary = if self.is_restored && is_success { "rolled back".into() } else { outcome.summary() };
+        let now = outcome.revision.as_ref().map(Revision::short_id);
+        let before = outcome.previous.as_ref().map(Revision::short_id);
+        let revision = match (before, now) {
+            (Some(before), Some(now)) if before != now && outcome.changed => format!(" ({before} -> {now})"),
+            (_, Some(now)) if is_success && !outcome.changed => format!(" ({now}, unchanged)"),
+            (_, Some(now)) => format!(" ({now})"),
+            (_, None) => String::new(),
+        };
+        let proof = match &outcome.image {
+            Some(image) if is_success && !outcome.proof.is_empty() => {
+                format!(", {} running {}", outcome.proof.observations.len(), image.digest().abbreviated())
+            }
+            _ => String::new(),
+        };
+        (tone(outcome.verdict()), format!("{summary}{revision}{proof}, {}", duration(self.since.elapsed())))
+    }
+}
