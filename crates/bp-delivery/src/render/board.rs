@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     action::{Action, duration, tone},
     copies::Copies,
-    names::Names,
+    names::{Names, abbreviated},
 };
 use crate::look::{Bar, Tone};
 
@@ -54,7 +54,14 @@ impl Board {
         let target = event.target();
         let name = self.names.of(target);
         let seen = self.targets.entry(target.clone()).or_default();
-        let text = || event.lines().join("\n");
+        let text = || {
+            let shown = |line: &String| {
+                // A command is copied.
+                let is_command = line.trim_start().starts_with("inspect:");
+                if is_command { line.clone() } else { abbreviated(line) }
+            };
+            event.lines().iter().map(shown).collect::<Vec<_>>().join("\n")
+        };
         let counts = seen.progress.clone().unwrap_or_default();
         let in_place = |message: String, counts: &Progress, logged: bool| {
             let (position, length) = (u64::from(counts.running), u64::from(counts.desired));
@@ -163,11 +170,11 @@ impl Seen {
         let Some(Progress { desired, running, old, .. }) = &self.progress else {
             return Some(before.map_or_else(
                 || format!("{applied} is deployed"),
-                |before| format!("{applied} is deployed, {before} was in place before"),
+                |before| format!("{applied} is deployed; before: {before}"),
             ));
         };
-        let before = before.map_or_else(String::new, |before| format!(", {old} of {before}"));
-        Some(format!("{running} of {desired} of {applied} running{before}"))
+        let before = before.map_or_else(String::new, |before| format!("; {before}: {old} running"));
+        Some(format!("{applied}: {running} of {desired} running{before}"))
     }
 
     /// How a deployment ended, with its duration.

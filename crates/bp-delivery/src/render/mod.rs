@@ -183,6 +183,8 @@ impl Ui {
 
     fn end_step(&self) {
         let step = lock(&self.state.step).take();
+        // Nothing was waited for.
+        let step = step.filter(|since| since.elapsed() >= Duration::from_millis(50));
         if let Some(since) = step {
             self.line_at(Tone::Plain, &format!("took {}", duration(since.elapsed())), 1);
         }

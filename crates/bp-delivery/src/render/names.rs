@@ -36,6 +36,27 @@ pub(super) fn path(repository: &str) -> &str {
     }
 }
 
+/// The text with image references and digests as progress shows them: `shop/web@sha256:44136fa355b3`. For display only.
+pub(super) fn abbreviated(text: &str) -> String {
+    const ALGORITHM: &str = "sha256:";
+    let mut short = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(ALGORITHM) {
+        let (before, digest) = rest.split_at(at + ALGORITHM.len());
+        let hex = digest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let (digest, after) = digest.split_at(hex);
+        let before = before.strip_suffix(ALGORITHM).unwrap_or(before);
+        let reference = before.rfind(char::is_whitespace).map_or(0, |space| space + 1);
+        let (before, repository) = before.split_at(reference);
+        short.push_str(before);
+        short.push_str(if repository.ends_with('@') { path(repository) } else { repository });
+        short.push_str(ALGORITHM);
+        short.push_str(if hex == 64 { &digest[..12] } else { digest });
+        rest = after;
+    }
+    short + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +74,23 @@ mod tests {
             ("elsewhere", "elsewhere"),
         ] {
             assert_eq!(names.of(&TargetId::new(target)), name);
+        }
+    }
+
+    #[test]
+    fn digests_are_shortened_and_other_text_is_not() {
+        let digest = format!("sha256:{}", "4".repeat(64));
+        for (text, short) in [
+            (
+                format!("~ image: 1.example.com/shop/web@{digest} -> b"),
+                "~ image: shop/web@sha256:444444444444 -> b",
+            ),
+            (format!("{digest}, {digest}"), "sha256:444444444444, sha256:444444444444"),
+            (format!("é [x] web:1@{digest}…"), "é [x] web:1@sha256:444444444444…"),
+            ("sha256: sha256:12 @sha256:".to_owned(), "sha256: sha256:12 @sha256:"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(abbreviated(&text), short);
         }
     }
 

@@ -110,6 +110,9 @@ fn add(text: &mut String, depth: usize, label: &str, value: impl std::fmt::Displ
 fn describe_target(text: &mut String, target: &TargetReceipt) {
     let TargetReceipt { target: id, outcome, restored, error, .. } = target;
     let _ = match (outcome, restored) {
+        (Some(outcome), Some(restored)) if restored.verdict().is_success() && outcome.failure.is_some() => {
+            write!(text, "\n  {id}: failed and rolled back")
+        }
         (_, Some(restored)) if restored.verdict().is_success() => write!(text, "\n  {id}: rolled back"),
         (_, Some(restored)) => write!(text, "\n  {id}: rollback: {}", restored.summary()),
         (Some(outcome), None) => write!(text, "\n  {id}: {}", outcome.summary()),
@@ -130,7 +133,12 @@ fn describe_target(text: &mut String, target: &TargetReceipt) {
         // Why it failed is in the outcome, what is left behind in that of the rollback.
         (Some(outcome), Some(restored)) => {
             cause(text, 2, outcome.failure.as_ref());
-            describe(text, 2, restored);
+            match &restored.revision {
+                Some(now) if restored.verdict().is_success() && outcome.failure.is_some() => {
+                    add(text, 2, "state", format!("{} runs again", now.short_id()));
+                }
+                _ => describe(text, 2, restored),
+            }
         }
         (Some(only), None) | (None, Some(only)) => describe(text, 2, only),
         (None, None) => {}
