@@ -58,17 +58,19 @@ pub async fn build_and_push(
     artifact.version = Some(version.to_string());
     artifact.created = Some(TimeSource::system().now());
     let resolver = clients.resolver(dev.registry())?;
+    let mut digests = Vec::new();
     for (service, reference) in pushed {
         // The only place where a tag is resolved. Later steps use only the digest.
         let wait = Wait::new(Duration::from_secs(10), Duration::from_millis(200))?;
         let image = wait_for(&*resolver, &reference, wait).await?;
         let name = service.as_ref().map_or("shop", |name| name.as_str());
-        ui.say(format!("{name}: {}", image.digest().abbreviated()));
+        digests.push(format!("{name} {}", image.digest().abbreviated()));
         match service {
             Some(service) => artifact.set_image_of(service, &image, Some(version.clone())),
             None => artifact.set_image(&image, Some(version.clone())),
         }
     }
+    ui.done(format!("resolved {}", digests.join(", ")));
     Ok(artifact)
 }
 

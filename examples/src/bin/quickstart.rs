@@ -29,7 +29,7 @@ struct Quickstart {}
 
 /// Suggestions printed at the end. The last one prints what to do in another terminal.
 const NEXT: &str = "Try next:
-  cargo run --bin config -- show --env staging --config examples/bp.toml   # what was deployed where
+  cargo run --bin config -- show --env staging --config examples/bp.toml   # the settings of staging
   cargo run --bin dual-deploy -- --help                                    # the command of the deployments above
   cargo run --bin sandbox                                                  # the same sandbox, to deploy by hand";
 

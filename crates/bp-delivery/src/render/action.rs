@@ -6,6 +6,17 @@ use bp_artifact::Verdict;
 
 use crate::look::{Bar, Tone};
 
+/// How much of the events is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Everything but progress that has not changed: in a log, nothing is shown in place.
+    Log,
+    /// What is not shown in place.
+    Terminal,
+    /// Results and failures.
+    Tour,
+}
+
 /// What an event changes in the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {

@@ -10,7 +10,7 @@ use bp_artifact::{
 use tokio::time::Instant;
 
 use super::{
-    action::{Action, duration, tone},
+    action::{Action, Detail, duration, tone},
     copies::Copies,
     names::{Names, abbreviated},
 };
@@ -32,25 +32,39 @@ struct Seen {
     applied: Option<Revision>,
     progress: Option<Progress>,
     notice: Option<String>,
+    /// The planned changes, each on a line.
+    changes: Vec<String>,
     /// Whether the target is being rolled back with others.
     is_restored: bool,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        let (previous, applied, progress, notice) = (None, None, None, None);
-        Seen { since: Instant::now(), previous, applied, progress, notice, is_restored: false }
+        Seen {
+            since: Instant::now(),
+            previous: None,
+            applied: None,
+            progress: None,
+            notice: None,
+            changes: Vec::new(),
+            is_restored: false,
+        }
     }
 }
 
 impl Board {
+    /// Forgets the names of earlier steps: another environment may have the same short ones.
+    pub(super) fn start_step(&mut self) {
+        self.names = Names::default();
+    }
+
     /// The short name of a target.
     pub(super) fn name(&mut self, target: &TargetId) -> String {
         self.names.of(target)
     }
 
-    /// An event of a deployment to one target. If `brief`, what is shown in place is not printed.
-    pub(super) fn deploy(&mut self, event: &DeployEvent, brief: bool) -> Vec<Action> {
+    /// An event of a deployment to one target.
+    pub(super) fn deploy(&mut self, event: &DeployEvent, detail: Detail) -> Vec<Action> {
         let target = event.target();
         let name = self.names.of(target);
         let seen = self.targets.entry(target.clone()).or_default();
@@ -73,7 +87,7 @@ impl Board {
                 seen.previous.clone_from(current);
                 let is_unusual = image.is_none() || !*changes;
                 let mut actions = vec![in_place(text(), &counts, false)];
-                if is_unusual && !brief {
+                if is_unusual && detail == Detail::Log {
                     actions.push(Action::line(Tone::Plain, &name, &text()));
                 }
                 actions
@@ -81,8 +95,12 @@ impl Board {
             DeployEvent::Applied { revision, .. } => {
                 seen.applied = Some(revision.clone());
                 let mut actions = vec![in_place(text(), &counts, false)];
-                if !brief {
-                    actions.push(Action::line(Tone::Plain, &name, &text()));
+                match detail {
+                    Detail::Log => actions.push(Action::line(Tone::Plain, &name, &text())),
+                    Detail::Terminal if !seen.changes.is_empty() => {
+                        actions.push(Action::line(Tone::Plain, &name, &changes(&seen.changes)));
+                    }
+                    Detail::Terminal | Detail::Tour => {}
                 }
                 actions
             }
@@ -92,10 +110,18 @@ impl Board {
             }
             DeployEvent::Notice { message, .. } => {
                 let is_repeated = seen.notice.replace(message.clone()).as_ref() == Some(message);
-                // The service events of ECS, of which the counts show the same.
-                let is_counted = brief && message.starts_with("(service ");
-                let is_shown = !is_repeated && !is_counted;
-                is_shown.then(|| Action::line(Tone::Plain, &name, &text())).into_iter().collect()
+                match detail {
+                    _ if is_repeated => Vec::new(),
+                    Detail::Log => vec![Action::line(Tone::Plain, &name, &text())],
+                    Detail::Terminal | Detail::Tour if is_change(message) => {
+                        seen.changes.push(message.clone());
+                        Vec::new()
+                    }
+                    Detail::Terminal if !is_routine(message) => {
+                        vec![Action::line(Tone::Plain, &name, &text())]
+                    }
+                    Detail::Terminal | Detail::Tour => vec![in_place(text(), &counts, false)],
+                }
             }
             DeployEvent::Log { .. } => {
                 event.lines().iter().map(|line| Action::line(Tone::Plain, &name, line)).collect()
@@ -118,9 +144,10 @@ impl Board {
     }
 
     /// An event of a deployment to several targets.
-    pub(super) fn saga(&mut self, event: &SagaEvent, brief: bool) -> Vec<Action> {
+    pub(super) fn saga(&mut self, event: &SagaEvent, detail: Detail) -> Vec<Action> {
         match event {
-            SagaEvent::Target(event) => self.deploy(event, brief),
+            SagaEvent::Target(event) => self.deploy(event, detail),
+            SagaEvent::Noted { resumed: false, .. } if detail == Detail::Tour => Vec::new(),
             SagaEvent::Noted { previous, resumed: false, .. } => {
                 let revision = |(target, revision): &(TargetId, Revision)| {
                     format!("{} {}", self.names.of(target), revision.short_id())
@@ -128,7 +155,7 @@ impl Board {
                 let revisions: Vec<String> = previous.iter().map(revision).collect();
                 vec![Action::Line(Tone::Plain, format!("{event}: {}", revisions.join(", ")))]
             }
-            SagaEvent::Checking { gate, check } if brief => {
+            SagaEvent::Checking { gate, check } if detail != Detail::Log => {
                 let bar = Bar {
                     name: format!("gate {gate}"),
                     position: 0,
@@ -160,6 +187,29 @@ impl Board {
             _ => vec![Action::Line(Tone::Plain, event.to_string())],
         }
     }
+}
+
+/// Whether a notice is a planned change.
+fn is_change(message: &str) -> bool {
+    ["~ ", "+ ", "- ", "= "].iter().any(|sign| message.starts_with(sign))
+}
+
+/// Whether a notice only repeats what the counts and the result show.
+fn is_routine(message: &str) -> bool {
+    let is_checked = message.starts_with("rollback revision ") && message.ends_with(": ok");
+    let starts = ["(service ", "deployment configuration of the service: ", "successful; watching "];
+    is_checked || starts.iter().any(|start| message.starts_with(start))
+}
+
+/// The planned changes on one line. The result shows the image.
+fn changes(changes: &[String]) -> String {
+    /// How many are listed.
+    const LISTED: usize = 3;
+    let listed: Vec<String> = changes.iter().take(LISTED).map(|change| abbreviated(change)).collect();
+    let more = changes.len().saturating_sub(LISTED);
+    let more =
+        if more > 0 { format!(" and {more} more changes (--check lists them)") } else { String::new() };
+    format!("{}{more}", listed.join(", "))
 }
 
 impl Seen {

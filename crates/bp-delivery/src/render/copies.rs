@@ -3,8 +3,12 @@
 use bp_artifact::Digest;
 use bp_promote::copy::{CopyEvent, Progress};
 use indicatif::HumanBytes;
+use tokio::time::Instant;
 
-use super::{action::Action, names::path};
+use super::{
+    action::{Action, Detail, duration},
+    names::path,
+};
 use crate::look::{Bar, Tone};
 
 /// The key of the progress of a copy.
@@ -20,16 +24,18 @@ pub(super) struct Copies {
     tagged: Vec<String>,
     present: usize,
     progress: Progress,
+    since: Option<Instant>,
 }
 
 impl Copies {
-    /// An event of a copy. If `brief`, what the summary contains is not printed.
-    pub(super) fn event(&mut self, event: &CopyEvent, brief: bool) -> Vec<Action> {
+    /// An event of a copy.
+    pub(super) fn event(&mut self, event: &CopyEvent, detail: Detail) -> Vec<Action> {
         match event {
             CopyEvent::Resolved { destination, digest, present, .. } => {
                 self.images.push((digest.clone(), destination.clone()));
                 self.present += usize::from(*present);
-                let is_printed = *present || !brief;
+                self.since.get_or_insert_with(Instant::now);
+                let is_printed = *present || detail == Detail::Log;
                 is_printed.then(|| Action::Line(Tone::Plain, event.to_string())).into_iter().collect()
             }
             CopyEvent::Progress(progress) => {
@@ -46,7 +52,7 @@ impl Copies {
                 let name = format!("{image}:{tag}");
                 let line = format!("{name} points to {}", digest.abbreviated());
                 self.tagged.push(name);
-                (!brief).then_some(Action::Line(Tone::Plain, line)).into_iter().collect()
+                (detail == Detail::Log).then_some(Action::Line(Tone::Plain, line)).into_iter().collect()
             }
             // The progress counts them.
             CopyEvent::Blob { .. } | CopyEvent::Manifest { .. } | CopyEvent::Referrer { .. } => Vec::new(),
@@ -58,8 +64,9 @@ impl Copies {
     }
 
     /// The end of the copy: its progress becomes one line.
-    pub(super) fn end(&mut self, brief: bool) -> Vec<Action> {
-        let Copies { images, tagged, present, progress } = std::mem::take(self);
+    pub(super) fn end(&mut self, detail: Detail) -> Vec<Action> {
+        let Copies { images, mut tagged, present, progress, since } = std::mem::take(self);
+        tagged.sort();
         let mut actions = vec![Action::Gone(KEY.into())];
         if progress.blobs_total == 0 && tagged.is_empty() {
             return actions;
@@ -67,14 +74,15 @@ impl Copies {
         let is_complete = tagged.len() + present >= images.len();
         let names = match tagged.len() {
             0 => String::new(),
-            _ if !brief => format!("{} tags: ", tagged.len()),
+            _ if detail == Detail::Log => format!("{} tags: ", tagged.len()),
             more if more > LISTED => {
                 format!("{} and {} more: ", tagged[..LISTED].join(", "), more - LISTED)
             }
             _ => format!("{}: ", tagged.join(", ")),
         };
         let Progress { blobs, blobs_total, bytes, .. } = progress;
-        let text = format!("copied {names}{blobs} of {blobs_total} blobs, {}", HumanBytes(bytes));
+        let took = since.map_or_else(String::new, |since| format!(", {}", duration(since.elapsed())));
+        let text = format!("copied {names}{blobs} of {blobs_total} blobs, {}{took}", HumanBytes(bytes));
         actions.push(Action::Line(if is_complete { Tone::Good } else { Tone::Plain }, text));
         actions
     }

@@ -33,7 +33,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 pub use self::started::Started;
 use self::{
-    action::{Action, duration},
+    action::{Action, Detail, duration},
     board::Board,
 };
 use crate::{
@@ -49,6 +49,9 @@ const TICK: Duration = Duration::from_secs(1);
 const CHANGED: Duration = Duration::from_secs(10);
 /// How long a log is silent about progress that does not change: build systems stop jobs that print nothing.
 const UNCHANGED: Duration = Duration::from_secs(60);
+
+/// A step that takes no longer has no duration.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// The output format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,8 +106,7 @@ impl Show for CopyEvent {
 #[derive(Clone)]
 pub struct Ui {
     state: Arc<UiState>,
-    /// Whether entries are left out that the terminal shows in place.
-    brief: bool,
+    detail: Detail,
 }
 
 struct UiState {
@@ -138,14 +140,13 @@ impl Ui {
 
     fn with(printer: Printer, json: bool) -> Self {
         let (board, live, step) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let brief = printer.draws();
-        Ui { state: Arc::new(UiState { json, printer, board, live, step, stop: Stop::default() }), brief }
+        let detail = if printer.draws() { Detail::Terminal } else { Detail::Log };
+        Ui { state: Arc::new(UiState { json, printer, board, live, step, stop: Stop::default() }), detail }
     }
 
-    /// The same output, in which a log is as short as the output on a terminal: without what was started and without
-    /// each copied tag. For tours, not for pipelines.
+    /// The same output with results and failures only, on a terminal and in a log. For tours, not for pipelines.
     pub fn brief(&self) -> Self {
-        Ui { brief: true, ..self.clone() }
+        Ui { detail: Detail::Tour, ..self.clone() }
     }
 
     pub(crate) fn stop(&self) -> &Stop {
@@ -171,6 +172,7 @@ impl Ui {
             return;
         }
         self.print(Tone::Heading, &format!("== {title}"), 0);
+        lock(&self.state.board).start_step();
         *lock(&self.state.step) = Some(Instant::now());
     }
 
@@ -183,8 +185,9 @@ impl Ui {
 
     fn end_step(&self) {
         let step = lock(&self.state.step).take();
-        // Nothing was waited for.
-        let step = step.filter(|since| since.elapsed() >= Duration::from_millis(50));
+        // Nothing was waited for, or the results have their durations.
+        let is_shown = |since: &Instant| self.detail != Detail::Tour && since.elapsed() >= MOMENT;
+        let step = step.filter(is_shown);
         if let Some(since) = step {
             self.line_at(Tone::Plain, &format!("took {}", duration(since.elapsed())), 1);
         }
@@ -366,7 +369,7 @@ impl Ui {
             }
         }
         if is_copy {
-            let end = lock(&self.state.board).copies.end(self.brief);
+            let end = lock(&self.state.board).copies.end(self.detail);
             self.act(end, &mut keys);
         }
         lock(&self.state.live).retain(|key, _| !keys.contains(key));
@@ -376,9 +379,9 @@ impl Ui {
     fn actions(&self, event: Shown<'_>) -> Vec<Action> {
         let mut board = lock(&self.state.board);
         match event {
-            Shown::Deploy(event) => board.deploy(event, self.brief),
-            Shown::Saga(event) => board.saga(event, self.brief),
-            Shown::Copy(event) => board.copies.event(event, self.brief),
+            Shown::Deploy(event) => board.deploy(event, self.detail),
+            Shown::Saga(event) => board.saga(event, self.detail),
+            Shown::Copy(event) => board.copies.event(event, self.detail),
         }
     }
 
