@@ -13,32 +13,43 @@ use bp_artifact::{
 pub struct Failure {
     code: ExitCode,
     line: String,
+    hints: Vec<String>,
 }
 
 impl Failure {
+    fn of(code: ExitCode, line: impl Into<String>) -> Self {
+        Failure { code, line: line.into(), hints: Vec::new() }
+    }
+
+    /// The message without its hints, and the hints.
+    #[cfg(feature = "render")]
+    pub(crate) fn parts(&self) -> (&str, &[String]) {
+        (&self.line, &self.hints)
+    }
+
     /// Converts an error whose type does not implement [`Classified`].
     pub fn new(class: ErrorClass, error: &dyn std::error::Error) -> Self {
-        Failure { code: class.into(), line: line(error) }
+        Self::of(class.into(), line(error))
     }
 
     /// Invalid input, with the program's own message.
     pub fn bad_input(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::BadInput, line: message.into() }
+        Self::of(ExitCode::BadInput, message)
     }
 
     /// An unavailable service or missing credentials, with the program's own message.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::Unavailable, line: message.into() }
+        Self::of(ExitCode::Unavailable, message)
     }
 
     /// An operation refused by a policy or a precondition, with the program's own message.
     pub fn refused(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::Refused, line: message.into() }
+        Self::of(ExitCode::Refused, message)
     }
 
     /// An unexpected state or response, with the program's own message.
     pub fn unexpected(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::Unexpected, line: message.into() }
+        Self::of(ExitCode::Unexpected, message)
     }
 
     /// Prepends the object or operation that the message concerns.
@@ -49,7 +60,7 @@ impl Failure {
 
     /// Appends a hint about the cause or the remedy.
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
-        self.line = format!("{}; {hint}", self.line);
+        self.hints.push(hint.to_string());
         self
     }
 
@@ -67,19 +78,20 @@ impl Failure {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure { code: error.class().into(), line: line(&error) }
+        Self::of(error.class().into(), line(&error))
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line)
+        f.write_str(&self.line)?;
+        self.hints.iter().try_for_each(|hint| write!(f, "; {hint}"))
     }
 }
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line)
+        fmt::Display::fmt(self, f)
     }
 }
 

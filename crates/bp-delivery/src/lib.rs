@@ -24,7 +24,7 @@
 //! | [`Delivery`], [`gates`] | the targets of an environment, and the gates between its stages |
 //! | [`Location`], [`RegistryOptions`] | images in registries and OCI layouts, and the access to them |
 //! | [`promotion`], [`secrets`] | promotion of images between environments; references to secrets |
-//! | [`render`] (feature `render`) | events as progress bars, lines or JSON lines, with untrusted text escaped |
+//! | [`render`] (feature `render`) | events as progress in place, lines or JSON lines, with untrusted text escaped |
 //! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, the program frame, and the verbs of the binaries |
 //!
 //! # Features
@@ -48,6 +48,8 @@ mod failure;
 mod gates;
 mod image;
 mod location;
+#[cfg(feature = "render")]
+mod look;
 #[cfg(feature = "cli")]
 pub mod multicall;
 #[cfg(feature = "cli")]

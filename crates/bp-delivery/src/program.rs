@@ -24,6 +24,7 @@ use tracing_subscriber::{
 use crate::{
     Failure, Ui,
     cli::OutputArgs,
+    look::Entry,
     printer::{self, Printer, Stream},
 };
 
@@ -177,7 +178,7 @@ async fn late(ui: &Ui) {
 
 fn ended(ui: &Ui, end: Result<ExitCode, Failure>) -> ExitCode {
     end.unwrap_or_else(|failure| {
-        ui.error(&failure.to_string());
+        ui.failed(&failure);
         failure.exit_code()
     })
 }
@@ -186,9 +187,9 @@ fn ended(ui: &Ui, end: Result<ExitCode, Failure>) -> ExitCode {
 fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
     let (stream, code) =
         if error.use_stderr() { (Stream::Err, ExitCode::BadInput) } else { (Stream::Out, ExitCode::Done) };
-    let printer = Printer::new(false);
+    let printer = Printer::new(true);
     for line in quoting_safely(error.with_cmd(command)).render().to_string().trim_end().lines() {
-        printer.entry(stream, line);
+        printer.entry(stream, Entry::plain(line));
     }
     code.into()
 }

@@ -147,7 +147,7 @@ impl ImageBuilder {
         if children.len() > 1 {
             let mut index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": children });
             self.annotate(&mut index);
-            let bytes = Bytes::from(index.to_string());
+            let bytes = serialized(index);
             image.digest = digest_of(&bytes);
             image.manifests.push((INDEX.to_owned(), bytes));
         }
@@ -168,7 +168,7 @@ impl ImageBuilder {
         config["created"] = "1970-01-01T00:00:00Z".into();
         config["config"] = Value::Object(self.config.clone());
         config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
-        let config = Bytes::from(config.to_string());
+        let config = serialized(config);
         let mut manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -177,7 +177,7 @@ impl ImageBuilder {
         });
         image.add_blob(config);
         self.annotate(&mut manifest);
-        manifest.to_string().into()
+        serialized(manifest)
     }
 
     fn annotate(&self, document: &mut Value) {
@@ -234,7 +234,7 @@ impl Image {
         let mut top = descriptor(media_type, bytes);
         top["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [top] });
-        fs::write(directory.join("index.json"), index.to_string())?;
+        fs::write(directory.join("index.json"), serialized(index))?;
         fs::write(directory.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())
     }
 
@@ -243,6 +243,22 @@ impl Image {
             self.blobs.push(bytes);
         }
     }
+}
+
+/// The document with its keys in alphabetical order: the order of `serde_json` depends on a feature that any crate of the
+/// build can enable, and the digest of an image must not.
+fn serialized(document: Value) -> Bytes {
+    fn sorted(value: Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let fields: BTreeMap<String, Value> = fields.into_iter().collect();
+                Value::Object(fields.into_iter().map(|(name, value)| (name, sorted(value))).collect())
+            }
+            Value::Array(items) => items.into_iter().map(sorted).collect(),
+            other => other,
+        }
+    }
+    sorted(document).to_string().into()
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
@@ -343,6 +359,24 @@ mod tests {
         let index: Value = serde_json::from_slice(&first.manifests()[2].1).unwrap();
         assert_eq!(index["manifests"][1]["platform"]["variant"], "v8");
         assert_eq!(index["manifests"][1]["digest"], first.platform("linux/arm64/v8"));
+    }
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_build() {
+        let image = ImageBuilder::new()
+            .platform("linux/amd64")
+            .platform("linux/arm64")
+            .layer([("app/a", "1")])
+            .entrypoint(["/app/a"])
+            .label("z", "1")
+            .label("a", "2")
+            .annotation("b", "3")
+            .build();
+        let configuration = std::str::from_utf8(&image.blobs()[1]).unwrap();
+        let places = ["architecture", "config", "Entrypoint", "Labels", "a", "z", "created", "os", "rootfs"]
+            .map(|key| configuration.find(&format!("\"{key}\":")).unwrap());
+        assert!(places.is_sorted(), "{configuration}");
+        assert_eq!(image.digest(), "sha256:PINNED");
     }
 
     #[test]

@@ -8,18 +8,18 @@ use bp_artifact::{
     config::{EnvironmentConfig, ServiceConfig},
     deploy::Receipt,
     error::ErrorClass,
-    resolve::wait_for,
     saga::Saga,
-    time::{TimeSource, Wait},
 };
 use bp_delivery::{
     Delivery, Failure, Session, Ui, program,
-    promotion::{self, Promotion, PromotionOptions, Route},
+    promotion::{Promotion, PromotionOptions, Route},
     steps,
     verb::Verb,
 };
-use bp_examples::world::{World, private_directory, version_of};
-use bp_promote::{CopyOptions, OciLayout, copy, store::ImageAt};
+use bp_examples::{
+    build::{build_and_push, fails_at_start},
+    world::{World, private_directory},
+};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
 
@@ -27,12 +27,11 @@ use tokio::time::Instant;
 #[derive(Debug, clap::Args)]
 struct Quickstart {}
 
-/// Suggestions printed at the end.
-const NEXT: &str = "
-Try next:
-    cargo run --bin sandbox              # the same sandbox in the foreground, for aws-cli, crane, kubectl
-    cargo run --bin dual-deploy -- --help
-    docs/architecture.md                 # the responsibility of each file";
+/// Suggestions printed at the end. The last one prints what to do in another terminal.
+const NEXT: &str = "Try next:
+  cargo run --bin config -- show --env staging --config examples/bp.toml   # the settings of staging
+  cargo run --bin dual-deploy -- --help                                    # the command of the deployments above
+  cargo run --bin sandbox                                                  # the same sandbox, to deploy by hand";
 
 /// The speed of the sandbox clock, as a multiple of real time.
 const SPEED: u32 = 20;
@@ -55,14 +54,7 @@ impl Verb for Quickstart {
         tour.deploy("prod", &good, Verdict::Deployed).await?;
         tour.prove("prod", &good).await?;
 
-        let broken = tour
-            .build("1.1.0", |service, image| match service {
-                "web" => image
-                    .label("dev.bp-sandbox.behaviour", "exit:78")
-                    .label("dev.bp-sandbox.log", "shop: cannot read /app/config.toml: no such file"),
-                _ => image,
-            })
-            .await?;
+        let broken = tour.build("1.1.0", fails_at_start).await?;
         tour.promote("staging", &broken).await?;
         let failed = tour.deploy("staging", &broken, Verdict::RolledBack).await?;
         tour.prove("staging", &good).await?;
@@ -92,19 +84,18 @@ impl Tour {
         let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
         let world = World::start(SPEED).await.map_err(unavailable)?;
         let directory = private_directory().map_err(unavailable)?;
-        let mut tour = Tour { session: Session::new(world.endpoints()), ui, world, directory, chapter: 0 };
-        tour.chapter("Sandbox endpoints in this process");
-        for (name, address) in tour.world.served.addresses() {
-            tour.ui.say(format!("{address}  {name}"));
-        }
-        tour.ui.say(format!("The sandbox clock runs at {SPEED} times real time. In staging and prod, web 0.9.0 runs on ECS and EKS, and worker 0.9.0 on ECS."));
+        let session = Session::new(world.endpoints());
+        let mut tour = Tour { session, ui: ui.brief(), world, directory, chapter: 0 };
+        tour.chapter("Start three registries, two ECS and two EKS clusters in this process");
+        tour.ui.say(format!(
+            "staging and prod run web 0.9.0 on ECS and EKS, worker 0.9.0 on ECS; the clock is {SPEED} times as fast"
+        ));
         Ok(tour)
     }
 
     fn chapter(&mut self, title: &str) {
         self.chapter += 1;
-        self.ui.say("");
-        self.ui.say(format!("== {}. {title}", self.chapter));
+        self.ui.step(format!("{}. {title}", self.chapter));
     }
 
     fn environment(&self, name: &str) -> Result<EnvironmentConfig, Failure> {
@@ -122,28 +113,8 @@ impl Tour {
         change: impl Fn(&str, ImageBuilder) -> ImageBuilder,
     ) -> Result<Build, Failure> {
         self.chapter(&format!("Build shop {version} for two platforms, push it to dev, write artifact.json"));
-        let dev = self.environment("dev")?;
-        let clients = self.session.open(&dev).await?;
         let tag: Tag = version.parse()?;
-        let mut artifact = Artifact::default();
-        artifact.version = Some(version.to_owned());
-        artifact.created = Some(TimeSource::system().now());
-        for service in dev.services() {
-            let Some(name) = &service.name else { continue };
-            let layout = self.file(&format!("{name}-{version}.oci"));
-            let image = change(name.as_str(), version_of(name.as_str(), version)).build();
-            image.write_layout(&layout, version).map_err(|e| Failure::new(ErrorClass::Unavailable, &e))?;
-            let source = ImageAt::new(OciLayout::open(&layout).await?, tag.clone());
-            let pushed = service.repository.tagged(tag.clone());
-            let registry = promotion::registries(&[(&dev, &clients)], self.session.endpoints())?;
-            self.ui.follow(copy(source, registry.image(&pushed), CopyOptions::default())).await?;
-
-            // The only place where a tag is resolved. Later steps use only the digest.
-            let wait = Wait::new(Duration::from_secs(10), Duration::from_millis(200))?;
-            let image = wait_for(&*clients.resolver(dev.registry())?, &pushed, wait).await?;
-            self.ui.say(format!("artifact.json: {name} resolved to {}", image.reference));
-            artifact.set_image_of(name.clone(), &image, Some(tag.clone()));
-        }
+        let artifact = build_and_push(&self.ui, &self.session, &self.world.config, &tag, change).await?;
         artifact.write(self.file("artifact.json"))?;
         Ok(Build { artifact, tag })
     }
@@ -152,10 +123,7 @@ impl Tour {
     async fn promote(&mut self, to: &str, build: &Build) -> Result<(), Failure> {
         let to = self.environment(to)?;
         let from = self.world.config.previous(&to.name).unwrap_or(&to).clone();
-        self.chapter(&format!(
-            "Promote {} from {} to {}: the same bytes and the same digest",
-            build.tag, from.name, to.name
-        ));
+        self.chapter(&format!("Promote {} from {} to {}, byte for byte", build.tag, from.name, to.name));
         let sides = (self.session.open(&from).await?, self.session.open(&to).await?);
         let options = PromotionOptions::default();
         let (from, to) = ((&from, &sides.0), (&to, &sides.1));
@@ -166,11 +134,7 @@ impl Tour {
             let image = resolved(&build.artifact, source)?;
             images.push(promotion.image(route, &image, Some(&build.tag)));
         }
-        let report = self.ui.follow(promotion.copy(images)).await.into_result()?;
-        self.ui.say(format!(
-            "{} bytes in {} + {} requests",
-            report.bytes, report.source_requests, report.destination_requests
-        ));
+        self.ui.follow(promotion.copy(images)).await.into_result()?;
         Ok(())
     }
 
@@ -221,56 +185,41 @@ impl Tour {
     /// Shows which digests run, and fails if they are not those of `build`.
     async fn prove(&mut self, environment: &str, build: &Build) -> Result<(), Failure> {
         self.chapter(&format!("Verify the running digests in {environment}"));
+        let mut proven = Vec::new();
         for (delivery, image) in self.services(environment, build).await? {
             for target in delivery.targets().await? {
-                let proof = target.prove().await?;
-                let verdict = proof.judge(&image);
-                self.ui.say(format!(
-                    "{}: {verdict}: observed {} times: {}",
-                    target.id(),
-                    proof.observations.len(),
-                    image.digest()
-                ));
-                if verdict != Verdict::Deployed {
+                if target.prove().await?.judge(&image) != Verdict::Deployed {
                     return Err(Failure::unexpected(format!(
                         "expected {} to run in {environment}",
                         build.tag
                     )));
                 }
+                proven.push(target.id());
             }
         }
+        self.ui.done(format!("{} runs in all {} targets", build.tag, proven.len()));
         Ok(())
     }
 
     fn summary(&mut self, good: &Build, broken: &Build, failed: &Receipt, took: Duration) {
+        let requests = self.world.sandbox.ledger().count(|_| true);
+        let images =
+            good.artifact.images.values().filter_map(|image| {
+                Some(format!("\n  image: {}@{}", image.repository, image.digest.as_ref()?))
+            });
+        let failures = failed.targets.iter().filter_map(|target| {
+            let failure = target.outcome.as_ref()?.failure.as_ref()?;
+            Some(format!("\n  {}: {failure}", target.target))
+        });
+        let (images, failures): (String, String) = (images.collect(), failures.collect());
+        let story = [
+            format!("{} was promoted from dev to prod by digest, deployed and proven{images}", good.tag),
+            format!("{} failed in staging, all targets run {} again{failures}", broken.tag, good.tag),
+            format!("{:.1} s and {requests} requests", took.as_secs_f64()),
+        ];
         self.chapter("Summary");
-        let ledger = self.world.sandbox.ledger();
-        self.ui.say(format!("In {:.1} s and {} requests:", took.as_secs_f64(), ledger.count(|_| true)));
-        self.ui.say(format!(
-            "- two services of shop {} were promoted from dev to prod by digest, and verified on ECS and EKS;",
-            good.tag
-        ));
-        self.ui
-            .say(format!("- shop {} was promoted to staging, and its service web failed there:", broken.tag));
-        for target in &failed.targets {
-            let why = target.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
-            self.ui.say(format!(
-                "    {}: {}",
-                target.target,
-                why.map_or("rolled back with the others".into(), ToString::to_string)
-            ));
-        }
-        self.ui.say(format!("- all targets in staging were rolled back to {}.", good.tag));
-        for line in NEXT.lines() {
-            self.ui.say(line);
-        }
-        let images: Vec<String> = good
-            .artifact
-            .images
-            .values()
-            .filter_map(|image| Some(format!("{}@{}", image.repository, image.digest.as_ref()?)))
-            .collect();
-        self.ui.results([String::new(), images.join("\n")], failed);
+        self.ui.results(story, failed);
+        NEXT.lines().for_each(|line| self.ui.say(line));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DeployEvent, EvidenceKind, FailureReport, Outcome, Progress, Revision, ScheduledTask, TargetId};
+use super::{DeployEvent, EvidenceKind, FailureReport, Outcome, Progress, Revision, ScheduledTask};
 use crate::text;
 
 /// One log entry: a first line, and indented lines of evidence. External text in it is not sanitized for a terminal:
@@ -10,56 +10,80 @@ use crate::text;
 impl fmt::Display for DeployEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.target();
-        match self {
+        for (number, line) in self.lines().into_iter().enumerate() {
+            // A line that is not indented is an entry of its own.
+            match (number, line.starts_with(' ')) {
+                (0, _) => write!(f, "{target}: {line}")?,
+                (_, false) => write!(f, "\n{target}: {line}")?,
+                (_, true) => write!(f, "\n{line}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DeployEvent {
+    /// The lines of its log entry, without the target.
+    pub fn lines(&self) -> Vec<String> {
+        let line = match self {
             DeployEvent::Planned { image, current, changes, .. } => {
                 let now = current.as_ref().map_or("nothing", Revision::short_id);
                 match image {
-                    Some(image) if *changes => {
-                        write!(f, "{target}: {now} -> {}", image.digest().abbreviated())
-                    }
-                    Some(image) => write!(f, "{target}: {now} already runs {}", image.digest().abbreviated()),
-                    None => write!(f, "{target}: restoring an earlier revision (current: {now})"),
+                    Some(image) if *changes => format!("{now} -> {}", image.digest().abbreviated()),
+                    Some(image) => format!("{now} already runs {}", image.digest().abbreviated()),
+                    None => format!("restoring an earlier revision (current: {now})"),
                 }
             }
             DeployEvent::Applied { revision, deployment, adopted, .. } => {
                 let what = if *adopted { "following" } else { "started" };
-                write!(f, "{target}: {what} {deployment} ({})", revision.short_id())
+                format!("{what} {deployment} ({})", revision.short_id())
             }
-            DeployEvent::Progress { progress, .. } => write!(f, "{target}: {progress}"),
-            DeployEvent::Notice { message, .. } => write!(f, "{target}: {message}"),
+            DeployEvent::Progress { progress, .. } => progress.to_string(),
+            DeployEvent::Notice { message, .. } => message.clone(),
             DeployEvent::Log { source, line, left_out, .. } => {
-                if *left_out > 0 {
-                    writeln!(f, "{target}: {source}: ({left_out} lines omitted)")?;
-                }
-                write!(f, "{target}: {source}: {line}")
+                let omitted = (*left_out > 0).then(|| format!("{source}: ({left_out} lines omitted)"));
+                return omitted.into_iter().chain([format!("{source}: {line}")]).collect();
             }
-            DeployEvent::Failing { failure, .. } => failing(f, target, failure),
+            DeployEvent::Failing { failure, .. } => return failing(failure),
             DeployEvent::RollingBack { to, .. } => {
                 let to = to.as_ref().map_or("the previous revision", Revision::short_id);
-                write!(f, "{target}: rolling back to {to}")
+                format!("rolling back to {to}")
             }
             DeployEvent::Finished { outcome } => {
-                write!(f, "{target}: {}", outcome.summary())?;
-                outcome.revision.as_ref().map_or(Ok(()), |revision| write!(f, " ({})", revision.short_id()))
+                let revision = outcome.revision.as_ref();
+                let revision = revision.map_or_else(String::new, |now| format!(" ({})", now.short_id()));
+                format!("{}{revision}", outcome.summary())
             }
-        }
+        };
+        vec![line]
     }
 }
 
-fn failing(f: &mut fmt::Formatter<'_>, target: &TargetId, failure: &FailureReport) -> fmt::Result {
-    write!(f, "{target}: FAILING: {failure}")?;
+/// A failure in aligned lines: the cause, the evidence and what to do.
+fn failing(failure: &FailureReport) -> Vec<String> {
+    let FailureReport { cause, container, exit_code, message, inspect, .. } = failure;
+    let exit_code = exit_code.map_or_else(String::new, |code| format!(", exit code {code}"));
+    let container =
+        container.as_ref().map_or_else(String::new, |name| format!(" (container {name}{exit_code})"));
+    let mut lines = vec![format!("FAILING: {cause}{container}")];
+    let mut add =
+        |label: &str, text: &str| lines.push(format!("    {label:<11} {}", text::single_line(text)));
+    add("cause:", message);
+    let mut label = "evidence:";
     for evidence in &failure.evidence {
         // Log lines are usually preceded by their own time.
         let at = evidence.at.filter(|_| evidence.kind != EvidenceKind::Log);
         let at = at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
         for line in text::printable(&evidence.message).lines() {
-            write!(f, "\n    {}{at}: {line}", evidence.source)?;
+            add(label, &format!("{}{at}: {line}", evidence.source));
+            label = "";
         }
     }
-    if let Some(command) = &failure.inspect {
-        write!(f, "\n    inspect: {}", text::single_line(command))?;
+    if let Some(command) = inspect {
+        add("inspect:", command);
     }
-    write!(f, "\n    what to do: {}", failure.advice())
+    add("what to do:", &failure.advice());
+    lines
 }
 
 impl Outcome {
@@ -105,7 +129,7 @@ impl fmt::Display for Progress {
 mod tests {
     use super::*;
     use crate::{
-        deploy::{Cause, Evidence, Verdict},
+        deploy::{Cause, Evidence, TargetId, Verdict},
         digest::Digest,
         reference::DigestRef,
     };
@@ -132,10 +156,15 @@ mod tests {
         let lines = event.to_string();
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(
-            lines[..3],
-            ["ecs/shop/web: FAILING: a container exited: exit code 1", "    web: a", "    web: b"]
+            lines[..4],
+            [
+                "ecs/shop/web: FAILING: a container exited",
+                "    cause:      exit code 1",
+                "    evidence:   web: a",
+                "                web: b"
+            ]
         );
-        assert!(lines[3].starts_with("    what to do: ") && lines.len() == 4, "{lines:?}");
+        assert!(lines[4].starts_with("    what to do: ") && lines.len() == 5, "{lines:?}");
     }
 
     #[test]
@@ -145,7 +174,10 @@ mod tests {
         let mut failure = FailureReport::new(Cause::LoadBalancerUnhealthy, "is unhealthy");
         failure.evidence = vec![event.at(at)];
         let shown = DeployEvent::Failing { target: id(), failure }.to_string();
-        assert!(shown.contains("\n    service web at 2026-08-10T12:26:07Z: is unhealthy"), "{shown}");
+        assert!(
+            shown.contains("\n    evidence:   service web at 2026-08-10T12:26:07Z: is unhealthy"),
+            "{shown}"
+        );
     }
 
     #[test]

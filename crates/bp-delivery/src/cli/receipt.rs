@@ -73,14 +73,11 @@ fn recorded(
         if other { failure.hint("choose it with --receipt") } else { failure }
     })?;
     if let Some(previous) = receipt.previous() {
-        ui.say(format!(
-            "{target}: rollback revision {} recorded in {}",
-            previous.short_id(),
-            receipt.path().display()
-        ));
+        let (revision, path) = (previous.short_id(), receipt.path().display());
+        ui.say_of(target, format!("rollback revision {revision} recorded in {path}"));
     }
     if let Some(check) = receipt.rollback() {
-        ui.say(format!("{target}: {}", check.summary()));
+        ui.say_of(target, check.summary());
     }
     Ok(receipt)
 }
@@ -102,7 +99,7 @@ pub(super) fn abandon(ui: &Ui, receipt: SingleReceipt, failure: Failure) -> Fail
         | ExitCode::RunFailed
         | ExitCode::Child(_) => {
             if let Err(error) = receipt.failed(&failure.to_string()) {
-                ui.say(format!("warning: cannot update the receipt: {}", Failure::from(error)));
+                ui.warn(format!("cannot update the receipt: {}", Failure::from(error)));
             }
         }
     }

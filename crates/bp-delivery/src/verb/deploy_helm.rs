@@ -145,6 +145,7 @@ impl Verb for DeployHelm {
                 Ok(ExitCode::Done)
             }
             Some(HelmCommand::Rollback { revision }) => {
+                ui.step(format!("Roll back {}", release.id()));
                 Ok(ui.ended(ui.follow(release.rollback(revision)).await?))
             }
             None => {
@@ -152,6 +153,7 @@ impl Verb for DeployHelm {
                 if !release.has_chart() {
                     return Err(Failure::bad_input("an upgrade requires --chart, or eks.chart of bp.toml"));
                 }
+                ui.step(format!("Upgrade {}", release.id()));
                 let image = self.delivery.image(&delivery, &ui).await?;
                 if !release.history().await?.iter().any(|revision| revision.status == "deployed") {
                     ui.say(format!(

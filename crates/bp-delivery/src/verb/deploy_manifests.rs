@@ -63,6 +63,7 @@ impl Verb for DeployManifests {
             ui.results(plan.objects.iter().map(ToString::to_string).chain(tags), &plan);
             return Ok(ExitCode::Done);
         }
+        ui.step(format!("Deploy to {}", manifests.id()));
         let image = self.delivery.image(&delivery, &ui).await?;
         let receipt = if manifests.current().await?.is_some() {
             Some(self.receipt.start(&ui, &manifests, &image).await?)

@@ -71,6 +71,9 @@ impl Verb for DualDeploy {
         if self.image.image().is_some() && deliveries.len() > 1 {
             return Err(Failure::bad_input("--image is the image of one service: choose one with --service"));
         }
+        if !self.plan {
+            ui.step(format!("Deploy to {}", self.environment.env));
+        }
         let resolved = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
         let services = try_join_all(resolved).await?;
         let steps = steps(&services).await?;

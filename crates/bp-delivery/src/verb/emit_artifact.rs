@@ -86,6 +86,7 @@ impl Verb for EmitArtifact {
         };
         let wait = image_wait(self.wait.image_timeout.unwrap_or(timeout))?;
         let resolver = clients.resolver(self.image.repository().registry())?;
+        ui.step(format!("Resolve {}", self.image));
         let image = wait_for_image(&*resolver, &self.image, wait, |line| ui.say(line)).await?;
 
         let tag = self.image.tag().cloned();
@@ -101,7 +102,7 @@ impl Verb for EmitArtifact {
             }
         }
         artifact.write(&self.artifact)?;
-        ui.say(format!("resolved {} to {}", self.image, image.digest()));
+        ui.done(format!("{} written", self.artifact.display()));
         ui.result(&image.reference, &artifact);
         Ok(ExitCode::Done)
     }

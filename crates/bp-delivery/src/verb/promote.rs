@@ -114,6 +114,9 @@ impl Verb for Promote {
             let wait = image_wait(self.wait.image_timeout.unwrap_or(service.deploy.image_timeout))?;
             Ok(wait_for_image(&*resolver, image, wait, |line| ui.say(line)).await?)
         };
+        if !self.plan {
+            ui.step(format!("Promote from {} to {}", from.name, to.name));
+        }
         let select = async {
             let (mut images, mut routes) = (Vec::new(), Vec::new());
             let mut all = Vec::new();
@@ -173,7 +176,7 @@ impl Verb for Promote {
             None => ui.follow(promotion.copy(images)).await,
         };
         for (image, error) in report.failed() {
-            ui.say(format!("{}: {error}", image.reference));
+            ui.warn(format!("{}: {error}", image.reference));
         }
         let recorded = promotion.keep_records(&report, &routes).await;
         if let (Err(error), true) = (&recorded, report.failed().next().is_some()) {

@@ -104,6 +104,7 @@ impl Rollback {
                 known.map(async |(target, entry)| plan(target.as_ref(), entry.previous.clone()).await);
             return show(ui, plans).await;
         }
+        ui.step(format!("Roll back in {}", self.environment.env));
         let receipt = ui.follow(Saga::rollback(targets, path)).await?;
         ui.rollback(&receipt);
         Ok(receipt.rollback_verdict().into())
@@ -179,6 +180,7 @@ impl Rollback {
         if self.check {
             return show(ui, std::iter::once(plan(&workload, to))).await;
         }
+        ui.step(format!("Roll back {}", workload.id()));
         let path = self.receipt.clone().unwrap_or_else(|| RECEIPT.into());
         let receipt = match to.image.resolved() {
             Some(image) => Some(ReceiptArgs { receipt: path }.start_restore(ui, &workload, &image).await?),
@@ -211,6 +213,7 @@ impl Rollback {
             });
             return show(ui, plans).await;
         }
+        ui.step(format!("Roll back in {}", self.environment.env));
         let path = self.receipt.clone().unwrap_or_else(|| RECEIPT.into());
         let receipt = ui.follow(Saga::rollback_to_previous(targets, path)).await?;
         ui.rollback(&receipt);

@@ -88,6 +88,7 @@ impl RunTask {
     async fn run_task(&self, ui: &Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;
         let delivery: Delivery = self.image.describe(self.environment.open(&self.service).await?)?;
+        ui.step(format!("Run a task in {}", self.environment.env));
         let timeout = self.image_wait.image_timeout.unwrap_or(delivery.service.deploy.image_timeout);
         let image = self.image.wait(&delivery, timeout, ui).await?;
         let task = self.task.apply_to(delivery.one_off()?);

@@ -99,7 +99,7 @@ impl Verb for Secrets {
                 let (namespace, kind) = (namespace.as_deref(), kind.as_deref());
                 let (object, warnings) = secrets::project(form, &name, namespace, kind, &bindings)?;
                 for warning in warnings {
-                    ui.say(format!("warning: {}: {}", warning.name, warning.lint));
+                    ui.warn(format!("{}: {}", warning.name, warning.lint));
                 }
                 ui.document(&object);
                 Ok(ExitCode::Done)

@@ -48,6 +48,7 @@ impl Verb for Wait {
     const NAME: &'static str = "wait";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        ui.step(format!("Wait for {}", self.environment.env));
         let mut receipts = BTreeMap::new();
         let mut watched = Vec::new();
         for delivery in self.environment.open_services(&self.services).await? {
@@ -187,7 +188,7 @@ fn conclude(
         Err(error) => {
             let code = error.class().into();
             let failure = Failure::from(error).context(&id);
-            ui.error(&failure.to_string());
+            ui.failed(&failure);
             return Ok(code);
         }
     };

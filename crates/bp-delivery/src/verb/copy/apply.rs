@@ -68,6 +68,7 @@ impl Copy {
         });
         let pairs = pairs.collect::<Result<Vec<_>, Failure>>()?;
         let options = self.transfer.apply(self.options(start));
+        ui.step(format!("Copy from {}", source.name()));
         let report = ui.follow(apply_all(plan, pairs, options)).await;
         self.report(ui, report, |name, digest| format!("{name}@{digest}"))
     }

@@ -333,6 +333,7 @@ impl Route<'_> {
         ui: &Ui,
         images: Images<S, D>,
     ) -> Result<ExitCode, Failure> {
+        ui.step(format!("Copy {} to {}", self.source, self.destination));
         let report = ui.follow(copy_all(images, self.options())).await;
         self.arguments.report(ui, report, |name, digest| match self.destination {
             Location::Registry { .. } => format!("{name}@{digest}"),

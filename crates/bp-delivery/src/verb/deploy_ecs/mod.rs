@@ -48,6 +48,7 @@ impl Verb for DeployEcs {
             let image = args.image.find(&delivery).await?;
             return options::preflight(&ui, &delivery, &service, &image).await;
         }
+        ui.step(format!("Deploy to {}", service.id()));
         let wanted = match &ecs.revision {
             Some(name) => Wanted::Revision(service.revision(name).await?),
             None => Wanted::Image(args.image(&delivery, &ui).await?),

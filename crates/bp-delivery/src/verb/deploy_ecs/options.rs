@@ -169,9 +169,7 @@ impl EcsArgs {
         let rollback_to = receipt.and_then(SingleReceipt::previous).map(|revision| revision.id.clone());
         match service.prune(keep, rollback_to.as_slice()).await {
             Ok(pruned) => ui.say(format!("deregistered {} old revisions", pruned.deregistered.len())),
-            Err(error) => {
-                ui.say(format!("warning: failed to deregister old revisions: {}", Failure::from(error)))
-            }
+            Err(error) => ui.warn(format!("failed to deregister old revisions: {}", Failure::from(error))),
         }
     }
 }

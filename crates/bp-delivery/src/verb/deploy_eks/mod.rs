@@ -60,6 +60,7 @@ impl Verb for DeployEks {
             let image = delivery.clients.with_platform(image).await;
             return Ok(ui.checked(&workload.preflight(&image, &delivery.clients.eks_lookups()).await?));
         }
+        ui.step(format!("Deploy to {}", workload.id()));
         let image = self.delivery.image(&delivery, &ui).await?;
         let receipt = self.receipt.start(&ui, &workload, &image).await?;
         let end = self.eks.no_wait.follow(&ui, workload.deploy(&image)).await;

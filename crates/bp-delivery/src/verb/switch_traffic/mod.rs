@@ -103,6 +103,7 @@ impl Verb for SwitchTraffic {
             return shift.run(&ui, &delivery, &self.delivery, &self.receipt, &self.on_cancel).await;
         }
         if let TrafficCommand::Ingress { name, from, to } = &self.command {
+            ui.step(format!("Switch ingress/{name} to {to}"));
             let image = self.delivery.image(&delivery, &ui).await?;
             let (eks, options) = (delivery.service.eks()?, delivery.eks_workload_options()?);
             let ingress = delivery.namespace().await?.ingress(name, [from, to], options);
@@ -113,11 +114,13 @@ impl Verb for SwitchTraffic {
         let service = delivery.blue_green(&self.kubernetes_service, slots).await?;
         match self.command {
             TrafficCommand::Stage => {
+                ui.step(format!("Stage {}", service.id()));
                 let image = self.delivery.image(&delivery, &ui).await?;
                 let receipt = self.receipt.start(&ui, &service, &image).await?;
                 conclude(&ui, Some(receipt), ui.follow(service.stage(&image)).await.map(End::Ended))
             }
             TrafficCommand::Switch { bake } => {
+                ui.step(format!("Switch {}", service.id()));
                 let image = self.delivery.image(&delivery, &ui).await?;
                 let service = service.bake(bake.unwrap_or_default());
                 let receipt = self.receipt.start(&ui, &service, &image).await?;
@@ -125,7 +128,10 @@ impl Verb for SwitchTraffic {
                 let end = self.on_cancel.end(&ui, &service, &receipt, end).await;
                 conclude(&ui, Some(receipt), end)
             }
-            TrafficCommand::Back => Ok(ui.ended(ui.follow(service.switch_back()).await?)),
+            TrafficCommand::Back => {
+                ui.step(format!("Switch {} back", service.id()));
+                Ok(ui.ended(ui.follow(service.switch_back()).await?))
+            }
             TrafficCommand::CleanUp => Ok(ui.traffic(&service.clean_up().await?)),
             TrafficCommand::Status | TrafficCommand::Ingress { .. } | TrafficCommand::Shift(_) => {
                 Ok(ui.traffic(&service.traffic().await?))

@@ -116,8 +116,10 @@ impl ShiftArgs {
         }
         if self.back {
             let traffic = delivery.weights(&config, None).await?;
+            ui.step(format!("Return the traffic of {}", traffic.id()));
             return Ok(ui.ended(ui.follow(traffic.return_traffic()).await?));
         }
+        ui.step("Shift traffic");
         let image = args.image(delivery, ui).await?;
         let traffic = delivery.weights(&config, Some(&image)).await?;
         let receipt = receipt.start(ui, &traffic, &image).await?;
