@@ -4,6 +4,7 @@ use std::fmt;
 
 use bp_artifact::{
     ExitCode,
+    document::Location,
     error::{Classified, ErrorClass},
 };
 
@@ -13,32 +14,49 @@ use bp_artifact::{
 pub struct Failure {
     code: ExitCode,
     line: String,
+    is_retryable: bool,
+    location: Option<Box<Location>>,
 }
 
 impl Failure {
     /// Converts an error whose type does not implement [`Classified`].
     pub fn new(class: ErrorClass, error: &dyn std::error::Error) -> Self {
-        Failure { code: class.into(), line: line(error) }
+        Failure { is_retryable: class == ErrorClass::Unavailable, ..Self::of(class.into(), line(error)) }
+    }
+
+    fn of(code: ExitCode, line: impl Into<String>) -> Self {
+        Failure { code, line: line.into(), is_retryable: false, location: None }
+    }
+
+    /// Whether the same call may succeed later without any change: not for missing permissions, if the library's error
+    /// distinguishes them.
+    pub fn is_retryable(&self) -> bool {
+        self.is_retryable
+    }
+
+    /// Where in a file the error is, if it is about the content of one.
+    pub fn location(&self) -> Option<&Location> {
+        self.location.as_deref()
     }
 
     /// Invalid input, with the program's own message.
     pub fn bad_input(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::BadInput, line: message.into() }
+        Self::of(ExitCode::BadInput, message)
     }
 
     /// An unavailable service or missing credentials, with the program's own message.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::Unavailable, line: message.into() }
+        Failure { is_retryable: true, ..Self::of(ExitCode::Unavailable, message) }
     }
 
     /// An operation refused by a policy or a precondition, with the program's own message.
     pub fn refused(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::Refused, line: message.into() }
+        Self::of(ExitCode::Refused, message)
     }
 
     /// An unexpected state or response, with the program's own message.
     pub fn unexpected(message: impl Into<String>) -> Self {
-        Failure { code: ExitCode::Unexpected, line: message.into() }
+        Self::of(ExitCode::Unexpected, message)
     }
 
     /// Prepends the object or operation that the message concerns.
@@ -67,7 +85,11 @@ impl Failure {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure { code: error.class().into(), line: line(&error) }
+        Failure {
+            is_retryable: error.is_retryable(),
+            location: error.location().cloned().map(Box::new),
+            ..Self::of(error.class().into(), line(&error))
+        }
     }
 }
 

@@ -55,6 +55,11 @@ impl Printer {
         self.bars.suspend(|| write(stream, &Clean::entry(text)));
     }
 
+    /// Prints a line that is safe already.
+    pub(crate) fn clean(&self, stream: Stream, line: &Clean) {
+        self.bars.suspend(|| write(stream, line));
+    }
+
     /// Prints serialized JSON.
     pub(crate) fn json(&self, stream: Stream, serialized: &str) {
         self.bars.suspend(|| write(stream, &Clean::json(serialized)));

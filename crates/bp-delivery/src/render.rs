@@ -23,6 +23,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    Failure,
+    ci::Ci,
     printer::{Bar, Printer, Stream},
     stop::{Counted, Stop},
 };
@@ -44,6 +46,19 @@ pub enum Output {
 pub trait Show: Event + Serialize + Display {
     /// How it is rendered.
     fn view(&self) -> View<'_>;
+
+    /// The title of the log lines of an operation with these events, where a CI system folds them.
+    fn title() -> &'static str
+    where
+        Self: Sized,
+    {
+        "progress"
+    }
+
+    /// Whether it reports a failure, which is never folded.
+    fn is_failure(&self) -> bool {
+        false
+    }
 }
 
 /// How an event is rendered.
@@ -84,16 +99,22 @@ struct UiState {
     /// The last progress that was printed as a line, by the bar's key.
     printed: Mutex<HashMap<String, String>>,
     stop: Stop,
+    ci: Ci,
 }
 
 impl Ui {
     /// Draws bars if `output` is [`Output::Auto`], standard error is a terminal, and `CI` is not set.
     pub fn new(output: Output) -> Self {
+        Self::in_ci(output, Ci::default())
+    }
+
+    /// As [`new`](Self::new), in a CI system.
+    pub fn in_ci(output: Output, ci: Ci) -> Self {
         let terminal = Printer::has_terminal() && std::env::var_os("CI").is_none();
         let draws = output == Output::Auto && terminal;
         let json = output == Output::Json;
         let (printer, open, printed) = (Printer::new(draws), Mutex::default(), Mutex::default());
-        Ui(Arc::new(UiState { json, printer, draws, open, printed, stop: Stop::default() }))
+        Ui(Arc::new(UiState { json, printer, draws, open, printed, stop: Stop::default(), ci }))
     }
 
     pub(crate) fn stop(&self) -> &Stop {
@@ -125,11 +146,13 @@ impl Ui {
 
     /// Prints a result of several entries, each of which starts at column 1.
     pub fn results(&self, entries: impl IntoIterator<Item = impl Display>, value: &impl Serialize) {
+        let entries: Vec<String> = entries.into_iter().map(|entry| entry.to_string()).collect();
+        self.0.ci.result(&entries, || serde_json::to_value(value).unwrap_or_default());
         if self.0.json {
             self.json("result", value);
         } else {
             for entry in entries {
-                self.0.printer.entry(Stream::Out, &entry.to_string());
+                self.0.printer.entry(Stream::Out, &entry);
             }
         }
     }
@@ -151,6 +174,18 @@ impl Ui {
         self.0.printer.entry(Stream::Err, &format!("error: {}", text::single_line(line)));
     }
 
+    /// Prints the failure that ends the program.
+    pub(crate) fn failed(&self, failure: &Failure) {
+        self.0.ci.end_group(&self.0.printer);
+        self.0.ci.failed(failure);
+        self.error(&failure.to_string());
+    }
+
+    /// Writes what the CI system reads at the end of the program.
+    pub(crate) fn end(&self, verb: &str, code: ExitCode) {
+        self.0.ci.end(&self.0.printer, verb, code);
+    }
+
     /// Removes all bars.
     pub fn close(&self) {
         for (_, bar) in self.open().drain() {
@@ -169,13 +204,13 @@ impl Ui {
     /// Dropping it drops the operation, which stops at its next safe point.
     pub async fn follow<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
         let _followed = self.0.stop.following();
-        self.follow_while(work, self.0.stop.requested(), |_| true).await
+        self.follow_while(E::title(), work, self.0.stop.requested(), |_| true).await
     }
 
     /// As [`follow`](Self::follow), for a rollback that was started because of an interruption, which does not cancel it.
     pub(crate) async fn follow_rollback<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
         let _rolling_back = self.rolling_back();
-        self.follow_while(work, std::future::pending(), |_| true).await
+        self.follow_while("rollback", work, std::future::pending(), |_| true).await
     }
 
     /// Until it is dropped, the program is not ended for being late to stop.
@@ -202,7 +237,8 @@ impl Ui {
             }
             started.is_none()
         };
-        let result = self.follow_while(work, self.0.stop.requested(), is_starting).await;
+        let result =
+            self.follow_while(DeployEvent::title(), work, self.0.stop.requested(), is_starting).await;
         (result, started)
     }
 
@@ -210,11 +246,15 @@ impl Ui {
     /// false.
     async fn follow_while<E: Show, R: Send + 'static>(
         &self,
+        title: &str,
         mut work: Operation<E, R>,
         stop: impl Future<Output = ()>,
         mut continues: impl FnMut(&E) -> bool,
     ) -> R {
         let mut stop = pin!(stop.fuse());
+        if !self.0.json {
+            self.0.ci.group(&self.0.printer, Stream::Err, title);
+        }
         loop {
             let event = tokio::select! {
                 event = work.next_event() => event,
@@ -227,6 +267,9 @@ impl Ui {
             if self.0.json {
                 self.json("event", &event);
             } else {
+                if event.is_failure() {
+                    self.0.ci.end_group(&self.0.printer);
+                }
                 self.show(&event);
             }
             if !continues(&event) {
@@ -234,7 +277,9 @@ impl Ui {
             }
         }
         self.close();
-        work.await
+        let report = work.await;
+        self.0.ci.end_group(&self.0.printer);
+        report
     }
 
     /// Prints a deployment that was started and is not followed.
@@ -376,6 +421,14 @@ fn failure_line(target: &TargetReceipt) -> Option<String> {
 }
 
 impl Show for DeployEvent {
+    fn title() -> &'static str {
+        "deployment"
+    }
+
+    fn is_failure(&self) -> bool {
+        matches!(self, DeployEvent::Failing { .. })
+    }
+
     fn view(&self) -> View<'_> {
         match self {
             DeployEvent::Progress { target, progress } => View::Bar {
@@ -392,6 +445,10 @@ impl Show for DeployEvent {
 }
 
 impl Show for CopyEvent {
+    fn title() -> &'static str {
+        "copy"
+    }
+
     fn view(&self) -> View<'_> {
         match self {
             CopyEvent::Progress(progress) => View::Bar {
@@ -412,6 +469,14 @@ impl Show for CopyEvent {
 }
 
 impl Show for SagaEvent {
+    fn title() -> &'static str {
+        "deployment to all targets"
+    }
+
+    fn is_failure(&self) -> bool {
+        matches!(self, SagaEvent::Target(event) if event.is_failure())
+    }
+
     fn view(&self) -> View<'_> {
         match self {
             SagaEvent::Target(event) => event.view(),
