@@ -4,6 +4,7 @@
 //! service in yet another way. [`AwsError`] handles both, so that expired credentials are the same error everywhere.
 
 mod request_spans;
+mod server_time;
 
 use std::{error::Error as StdError, fmt};
 
@@ -11,7 +12,7 @@ use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId as _;
 
-pub use self::request_spans::RequestSpans;
+pub use self::{request_spans::RequestSpans, server_time::ServerTime};
 pub use crate::error::RequestId;
 use crate::error::{ErrorClass, chain};
 

@@ -101,6 +101,15 @@ impl Classified for DocumentError {
     fn is_retryable(&self) -> bool {
         false
     }
+
+    fn location(&self) -> Option<&Location> {
+        match self {
+            DocumentError::Malformed { at, .. } => Some(at),
+            DocumentError::Read { .. } | DocumentError::Unsupported { .. } | DocumentError::Write { .. } => {
+                None
+            }
+        }
+    }
 }
 
 /// The kind and version of a JSON document, in its field `schema`: `bp.artifact/1.0`.

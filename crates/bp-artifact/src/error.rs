@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
+use crate::document::Location;
 pub use crate::parse::ParseError;
 
 /// The class of an error: determines what a caller can do about it, and the exit code.
@@ -41,6 +42,11 @@ pub trait Classified: std::error::Error {
     /// Whether the same call may succeed later without any change.
     fn is_retryable(&self) -> bool {
         self.class() == ErrorClass::Unavailable
+    }
+
+    /// Where in a file the error is, if it is about the content of one.
+    fn location(&self) -> Option<&Location> {
+        None
     }
 }
 

@@ -32,8 +32,12 @@ use std::{
 };
 
 mod credentials;
+mod workflow;
 
-pub use self::credentials::without_credentials;
+pub use self::{
+    credentials::without_credentials,
+    workflow::{Annotation, AnnotationLevel},
+};
 
 const ESCAPE: char = '\u{1b}';
 

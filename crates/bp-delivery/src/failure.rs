@@ -4,6 +4,7 @@ use std::fmt;
 
 use bp_artifact::{
     ExitCode,
+    document::Location,
     error::{Classified, ErrorClass},
 };
 
@@ -14,11 +15,13 @@ pub struct Failure {
     code: ExitCode,
     line: String,
     hints: Vec<String>,
+    is_retryable: bool,
+    location: Option<Box<Location>>,
 }
 
 impl Failure {
     fn of(code: ExitCode, line: impl Into<String>) -> Self {
-        Failure { code, line: line.into(), hints: Vec::new() }
+        Failure { code, line: line.into(), hints: Vec::new(), is_retryable: false, location: None }
     }
 
     /// The message without its hints, and the hints.
@@ -29,7 +32,18 @@ impl Failure {
 
     /// Converts an error whose type does not implement [`Classified`].
     pub fn new(class: ErrorClass, error: &dyn std::error::Error) -> Self {
-        Self::of(class.into(), line(error))
+        Failure { is_retryable: class == ErrorClass::Unavailable, ..Self::of(class.into(), line(error)) }
+    }
+
+    /// Whether the same call may succeed later without any change: not for missing permissions, if the library's error
+    /// distinguishes them.
+    pub fn is_retryable(&self) -> bool {
+        self.is_retryable
+    }
+
+    /// Where in a file the error is, if it is about the content of one.
+    pub fn location(&self) -> Option<&Location> {
+        self.location.as_deref()
     }
 
     /// Invalid input, with the program's own message.
@@ -39,7 +53,7 @@ impl Failure {
 
     /// An unavailable service or missing credentials, with the program's own message.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::of(ExitCode::Unavailable, message)
+        Failure { is_retryable: true, ..Self::of(ExitCode::Unavailable, message) }
     }
 
     /// An operation refused by a policy or a precondition, with the program's own message.
@@ -78,7 +92,11 @@ impl Failure {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::of(error.class().into(), line(&error))
+        Failure {
+            is_retryable: error.is_retryable(),
+            location: error.location().cloned().map(Box::new),
+            ..Self::of(error.class().into(), line(&error))
+        }
     }
 }
 

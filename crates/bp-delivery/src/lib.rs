@@ -41,12 +41,20 @@
 //! `sts:AssumeRole` on the environments' roles and `sts:GetCallerIdentity`, in addition to those of the libraries.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "render")]
+mod ci;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod delivery;
+#[cfg(feature = "cli")]
+mod doctor;
 mod failure;
 mod gates;
+#[cfg(feature = "cli")]
+mod help;
 mod image;
+#[cfg(feature = "cli")]
+mod init;
 mod location;
 #[cfg(feature = "render")]
 mod look;
@@ -71,9 +79,13 @@ mod stop;
 #[cfg(feature = "cli")]
 pub mod verb;
 
+#[cfg(feature = "render")]
+pub use ci::Ci;
 pub use delivery::{Delivery, steps};
 pub use failure::Failure;
 pub use gates::{actor, gates};
+#[cfg(feature = "cli")]
+pub use help::{Example, Help};
 pub use image::{image_wait, wait_for_image};
 pub use location::{LayoutImage, Location, LocationError};
 pub use registries::RegistryOptions;

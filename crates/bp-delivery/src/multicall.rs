@@ -14,7 +14,7 @@ pub fn run() -> process::ExitCode {
     let called = called.as_ref().and_then(|path| Path::new(path).file_stem());
     let entries = verb::entries();
     if let Some(entry) = entries.iter().find(|entry| called == Some(entry.name.as_ref())) {
-        return start((entry.command)(), entry.run);
+        return start((entry.command)(""), entry.run);
     }
     start(command(), |matches| {
         let chosen = matches.subcommand().and_then(|(name, matches)| {
@@ -26,12 +26,18 @@ pub fn run() -> process::ExitCode {
     })
 }
 
+/// The name of the program.
+pub(crate) const NAME: &str = "bp";
+
 /// The command line of [`run`].
 pub fn command() -> Command {
-    Command::new("bp")
+    Command::new(NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .about("Carry one container image, by digest, from a commit to every place it runs on AWS")
-        .after_help("A symbolic link to bp with the name of a command runs that command.")
+        .after_help(
+            "Begin with `bp init`, which writes bp.toml, and `bp doctor`, which checks what the commands need.\n\
+             A symbolic link to bp with the name of a command runs that command.",
+        )
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(verb::commands())

@@ -96,6 +96,11 @@ impl Printer {
         self.0.bars.suspend(|| self.write(stream, &Lines(&lines)));
     }
 
+    /// Prints a line that is safe already.
+    pub(crate) fn clean(&self, stream: Stream, line: &Clean) {
+        self.0.bars.suspend(|| self.write(stream, line));
+    }
+
     /// Prints serialized JSON.
     pub(crate) fn json(&self, stream: Stream, serialized: &str) {
         self.0.bars.suspend(|| self.write(stream, &Clean::json(serialized)));

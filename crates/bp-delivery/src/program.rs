@@ -10,7 +10,10 @@ use std::{
 };
 
 use bp_artifact::{ExitCode, text};
-use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
+use clap::{
+    ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser,
+    error::{ContextKind, ContextValue},
+};
 pub use signal::{Signal, Signals};
 use tracing::{Instrument as _, Level, Metadata};
 use tracing_subscriber::{
@@ -23,7 +26,9 @@ use tracing_subscriber::{
 
 use crate::{
     Failure, Ui,
+    ci::Ci,
     cli::OutputArgs,
+    help::{self, Help},
     look::Entry,
     printer::{self, Printer, Stream},
 };
@@ -41,13 +46,20 @@ struct CommandLine<V: Verb> {
 
 /// The command line of a verb, as its `--help` shows it.
 pub fn command<V: Verb>() -> Command {
-    without_values(CommandLine::<V>::command())
+    command_in::<V>("")
+}
+
+/// The command line of a verb in a program whose name `prefix` is, with a space after it.
+pub(crate) fn command_in<V: Verb>(prefix: &str) -> Command {
+    V::HELP.applied_to(without_values(CommandLine::<V>::command()), prefix)
 }
 
 /// A verb of the command line: its arguments, and the work that they ask for.
 pub trait Verb: clap::Args {
     /// The name of the program, or of the subcommand.
     const NAME: &'static str;
+    /// The end of its `--help`.
+    const HELP: Help = Help::NONE;
     /// Does the work. At a signal, the operations that it follows with [`Ui`] stop at their next safe point; if it follows
     /// none, it is dropped.
     ///
@@ -89,7 +101,8 @@ pub(crate) fn run_with<V: Verb>(matches: &ArgMatches) -> process::ExitCode {
         Ok(line) => line,
         Err(error) => return refused(&command::<V>(), error),
     };
-    let ui = Ui::new(output.output);
+    let ci = Ci::from_environment(|name| std::env::var(name).ok(), output.export.clone());
+    let ui = Ui::in_ci(output.output, ci);
     let printer = ui.printer().clone();
     let filter = match output.filter() {
         Some(filter) => EnvFilter::new(filter),
@@ -116,6 +129,7 @@ pub(crate) fn run_with<V: Verb>(matches: &ArgMatches) -> process::ExitCode {
             ExitCode::Unexpected
         });
     ui.close();
+    ui.end(V::NAME, code);
     // Tasks that are still winding down get a moment to reach their safe point.
     runtime.shutdown_timeout(Duration::from_millis(500));
     code.into()
@@ -188,7 +202,7 @@ fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
     let (stream, code) =
         if error.use_stderr() { (Stream::Err, ExitCode::BadInput) } else { (Stream::Out, ExitCode::Done) };
     let printer = Printer::new(true);
-    for line in quoting_safely(error.with_cmd(command)).render().to_string().trim_end().lines() {
+    for line in quoting_safely(suggesting(error.with_cmd(command))).render().to_string().trim_end().lines() {
         printer.entry(stream, Entry::plain(line));
     }
     code.into()
@@ -197,6 +211,19 @@ fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
 /// Help lists the environment variables without their values.
 fn without_values(command: Command) -> Command {
     command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(without_values)
+}
+
+/// Adds to the error about an unknown command those that a word of another tool means here.
+pub fn suggesting(mut error: clap::Error) -> clap::Error {
+    let found = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => help::suggested(word),
+        _ => &[],
+    };
+    if !found.is_empty() {
+        let commands = found.iter().map(|command| (*command).to_owned()).collect();
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(commands));
+    }
+    error
 }
 
 /// What the error quotes of the command line stays on the line where clap puts it.

@@ -222,6 +222,8 @@ fn binary(name: &str) -> &'static Path {
         "refresh-pull-secret" => env!("CARGO_BIN_EXE_refresh-pull-secret"),
         "switch-traffic" => env!("CARGO_BIN_EXE_switch-traffic"),
         "config" => env!("CARGO_BIN_EXE_config"),
+        "init" => env!("CARGO_BIN_EXE_init"),
+        "doctor" => env!("CARGO_BIN_EXE_doctor"),
         "emit-artifact" => env!("CARGO_BIN_EXE_emit-artifact"),
         "promote" => env!("CARGO_BIN_EXE_promote"),
         "deploy-ecs" => env!("CARGO_BIN_EXE_deploy-ecs"),

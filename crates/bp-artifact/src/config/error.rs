@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Environment, Origin, ServiceName};
 use crate::{
-    document::DocumentError,
+    document::{DocumentError, Location},
     error::{Classified, ErrorClass},
 };
 
@@ -74,6 +74,20 @@ pub enum ConfigError {
 impl Classified for ConfigError {
     fn class(&self) -> ErrorClass {
         ErrorClass::BadInput
+    }
+
+    fn location(&self) -> Option<&Location> {
+        match self {
+            ConfigError::Document(error) => error.location(),
+            ConfigError::Invalid { at, .. } | ConfigError::MissingSection { at, .. } => match at {
+                Origin::File(location) => Some(location),
+                Origin::Variable(_) | Origin::Flag(_) | Origin::Default => None,
+            },
+            ConfigError::UnknownEnvironment { .. }
+            | ConfigError::UnknownService { .. }
+            | ConfigError::NoServiceChosen { .. }
+            | ConfigError::SeveralServices { .. } => None,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `bp.toml`: values, parse errors with their location, overlays, and the JSON Schema.
 
 mod gates;
+mod reference;
 mod services;
 
 use std::{fs, time::Duration};

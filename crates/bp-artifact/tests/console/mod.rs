@@ -70,3 +70,40 @@ fn detects_commands_and_controls() {
     }
     assert_eq!(terminal("a\u{1b}[2J\u{9b}\u{7}\u{7f}\u{202e}\u{200b}\tb\n").len(), 6);
 }
+
+/// A command that the runner of GitHub Actions executes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub name: String,
+    pub properties: Vec<(String, String)>,
+    pub data: String,
+}
+
+/// The commands of the second version in an output, as `ActionCommand.TryParseV2` of the runner parses them: the line
+/// without leading white space starts with `::`; up to the next `::` are the name and, after a space, properties separated
+/// by commas; escapes are decoded.
+pub fn executed(output: &str) -> Vec<Command> {
+    output.split(['\r', '\n']).filter_map(command).collect()
+}
+
+fn command(line: &str) -> Option<Command> {
+    let rest = line.trim_start().strip_prefix("::")?;
+    let (head, data) = rest.split_once("::")?;
+    let (name, properties) = head.split_once(' ').unwrap_or((head, ""));
+    let property = |text: &str| {
+        let (name, value) = text.trim().split_once('=')?;
+        Some((
+            name.to_owned(),
+            unescaped(value, &[("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")]),
+        ))
+    };
+    Some(Command {
+        name: name.to_owned(),
+        properties: properties.split(',').filter(|text| !text.is_empty()).filter_map(property).collect(),
+        data: unescaped(data, &[("%0D", "\r"), ("%0A", "\n"), ("%25", "%")]),
+    })
+}
+
+fn unescaped(text: &str, escapes: &[(&str, &str)]) -> String {
+    escapes.iter().fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character))
+}

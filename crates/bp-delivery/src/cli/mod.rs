@@ -7,7 +7,7 @@ mod end;
 mod receipt;
 mod registry;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bp_artifact::time::parse_duration;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource};
@@ -35,6 +35,10 @@ pub struct OutputArgs {
     /// Log operations to standard error, twice (-vv) also requests and retries; RUST_LOG selects more precisely
     #[arg(long, short, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
+    /// Write exit code, verdict, image and digest as shell variables BP_RESULT_... to this file, for later steps of a CI
+    /// system
+    #[arg(long, value_name = "FILE", env = "BP_EXPORT", global = true)]
+    pub export: Option<PathBuf>,
 }
 
 impl OutputArgs {

@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     Failure,
+    ci::Ci,
     look::{Bar, Entry, Tone},
     printer::{self, Printer, Stream},
     stop::{Counted, Stop},
@@ -118,6 +119,7 @@ struct UiState {
     /// When the current step started.
     step: Mutex<Option<Instant>>,
     stop: Stop,
+    ci: Ci,
 }
 
 /// Progress of one object.
@@ -135,13 +137,18 @@ struct Live {
 impl Ui {
     /// Shows progress in place if `output` is [`Output::Auto`], standard error is a terminal, and `CI` is not set.
     pub fn new(output: Output) -> Self {
-        Self::with(Printer::new(output != Output::Auto), output == Output::Json)
+        Self::in_ci(output, Ci::default())
     }
 
-    fn with(printer: Printer, json: bool) -> Self {
+    /// As [`new`](Self::new), in a CI system.
+    pub fn in_ci(output: Output, ci: Ci) -> Self {
+        Self::with(Printer::new(output != Output::Auto), output == Output::Json, ci)
+    }
+
+    fn with(printer: Printer, json: bool, ci: Ci) -> Self {
         let (board, live, step) = (Mutex::default(), Mutex::default(), Mutex::default());
         let detail = if printer.draws() { Detail::Terminal } else { Detail::Log };
-        Ui { state: Arc::new(UiState { json, printer, board, live, step, stop: Stop::default() }), detail }
+        Ui { state: Arc::new(UiState { json, printer, board, live, step, stop: Stop::default(), ci }), detail }
     }
 
     /// The same output with results and failures only, on a terminal and in a log. For tours, not for pipelines.
@@ -171,7 +178,9 @@ impl Ui {
         if self.state.json {
             return;
         }
-        self.print(Tone::Heading, &format!("== {title}"), 0);
+        if !self.state.ci.group(&self.state.printer, Stream::Err, &title.to_string()) {
+            self.print(Tone::Heading, &format!("== {title}"), 0);
+        }
         lock(&self.state.board).start_step();
         *lock(&self.state.step) = Some(Instant::now());
     }
@@ -191,6 +200,7 @@ impl Ui {
         if let Some(since) = step {
             self.line_at(Tone::Plain, &format!("took {}", duration(since.elapsed())), 1);
         }
+        self.state.ci.end_group(&self.state.printer);
     }
 
     /// Prints a human-readable entry on standard error. Its first line starts at column 1 or below the title of its
@@ -237,11 +247,12 @@ impl Ui {
 
     fn conclude(&self, tone: Tone, entries: impl IntoIterator<Item = impl Display>, value: &impl Serialize) {
         self.end_step();
+        let entries: Vec<String> = entries.into_iter().map(|entry| entry.to_string()).collect();
+        self.state.ci.result(&entries, || serde_json::to_value(value).unwrap_or_default());
         if self.state.json {
             self.json("result", value);
         } else {
-            for entry in entries {
-                let text = entry.to_string();
+            for text in entries {
                 self.state.printer.entry(Stream::Out, Entry { tone, depth: 0, text: &text });
             }
         }
@@ -265,6 +276,7 @@ impl Ui {
     /// Prints the failure that ends the program: one line in a log, the hints on lines of their own on a terminal.
     pub(crate) fn failed(&self, failure: &Failure) {
         self.end_step();
+        self.state.ci.failed(failure);
         let line = failure.to_string();
         if self.state.json {
             self.json("error", &line);
@@ -277,6 +289,13 @@ impl Ui {
             text::single_line(&line)
         };
         self.print(Tone::Bad, &format!("error: {text}"), 0);
+    }
+
+    /// Writes what the CI system reads at the end of the program.
+    #[cfg(feature = "cli")]
+    pub(crate) fn end(&self, verb: &str, code: bp_artifact::ExitCode) {
+        self.end_step();
+        self.state.ci.end(&self.state.printer, verb, code);
     }
 
     /// Removes all progress, and ends the step.
@@ -389,7 +408,13 @@ impl Ui {
     fn act(&self, actions: Vec<Action>, keys: &mut BTreeSet<String>) {
         for action in actions {
             match action {
-                Action::Line(tone, text) => self.line(tone, &text),
+                Action::Line(tone, text) => {
+                    if tone == Tone::Bad {
+                        // A failure is never folded.
+                        self.state.ci.end_group(&self.state.printer);
+                    }
+                    self.line(tone, &text);
+                }
                 Action::Gone(key) => drop(lock(&self.state.live).remove(&key)),
                 Action::Bar { key, bar, logged } => {
                     keys.insert(key.clone());

@@ -193,7 +193,7 @@ async fn render(
     fastrand::seed(7);
     let terminal = InMemoryTerm::new(100, columns);
     let scene = Scene::new(name.split('.').next().unwrap(), behaviour).await;
-    let ui = Ui::with(Printer::in_memory(&terminal, look), false);
+    let ui = Ui::with(Printer::in_memory(&terminal, look), false, crate::ci::Ci::default());
     work(&scene, ui.clone()).await;
     let styled = String::from_utf8(terminal.contents_formatted()).unwrap().replace('\u{1b}', "␛");
     (at_one_time(&terminal.contents()), at_one_time(&styled))

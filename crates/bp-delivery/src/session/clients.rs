@@ -6,14 +6,15 @@ use aws_config::{Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials as _;
 use bp_artifact::{
     Registry, ResolvedImage,
-    aws::RequestSpans,
+    aws::{AwsError, RequestSpans, ServerTime},
     resolve::{EcrResolver, PlatformImage, Resolve},
     text::SingleLine,
     time::Wait,
 };
-use bp_eks::Connector;
+use bp_eks::{ConnectError, Connector};
 use bp_promote::registry::{DockerConfig, EcrClients, RegistryResolver};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::Endpoints;
@@ -62,6 +63,22 @@ impl Clients {
             Some(provider) => provider.provide_credentials().await.is_ok(),
             None => false,
         }
+    }
+
+    /// The caller as AWS sees it, and AWS's time if it responded.
+    pub(crate) async fn identity(&self) -> (Result<String, AwsError>, Option<Timestamp>) {
+        let time = ServerTime::default();
+        let config = aws_sdk_sts::config::Builder::from(&self.config).interceptor(time.clone()).build();
+        let response = aws_sdk_sts::Client::from_conf(config).get_caller_identity().send().await;
+        let identity = response
+            .map(|identity| identity.arn().unwrap_or("an identity without an ARN").to_owned())
+            .map_err(|error| AwsError::of(&error));
+        (identity, time.latest())
+    }
+
+    /// The endpoint overrides.
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// Amazon ECR in the region of `registry`, or in the environment's region if it is not an ECR registry.
@@ -152,18 +169,25 @@ impl Clients {
         if let Some(client) = clusters.get(cluster) {
             return Ok(client.clone());
         }
-        let client = self.connect(cluster).await?;
+        let client = self.try_kube(cluster, Some(OUTAGE)).await?;
         clusters.insert(cluster.to_owned(), client.clone());
         Ok(client)
     }
 
-    async fn connect(&self, cluster: &str) -> Result<kube::Client, Failure> {
+    /// As [`kube`](Self::kube), with the error of the library; each call connects anew, and retries for this time while
+    /// the EKS API is failing.
+    pub(crate) async fn try_kube(
+        &self,
+        cluster: &str,
+        retry_for: Option<Duration>,
+    ) -> Result<kube::Client, ConnectError> {
         if let Some(file) = &self.endpoints.kubeconfig {
-            return Ok(bp_eks::from_kubeconfig(Some(file), None).await?);
+            return bp_eks::from_kubeconfig(Some(file), None).await;
         }
         let region = self.config.region().map(ToString::to_string).unwrap_or_default();
+        let credentials = self.config.credentials_provider();
         let credentials =
-            self.config.credentials_provider().ok_or_else(|| Failure::unavailable("no AWS credentials"))?;
+            credentials.ok_or_else(|| ConnectError::NoCredentials { source: "no AWS credentials".into() })?;
         let eks = client!(aws_sdk_eks, &self.config);
         let sts = client!(aws_sdk_sts, &self.config);
         let caller = move || {
@@ -171,7 +195,7 @@ impl Clients {
             async { identity.await.ok()?.arn }
         };
         let connector = Connector::new(eks, credentials, region, cluster).caller(caller);
-        Ok(connector.retry_for(OUTAGE).connect().await?)
+        connector.retry_for(retry_for.unwrap_or_default()).connect().await
     }
 
     /// The resolver for images in `registry`: by the Amazon ECR API, or by the registry API with the credentials of the

@@ -103,6 +103,21 @@ impl Session {
         Clients::new(self.load(None).await, self.0.endpoints.clone())
     }
 
+    /// Clients in a region, with a role if there is one, neither of which is verified: for lookups outside the
+    /// environments of `bp.toml`.
+    pub(crate) async fn unverified(
+        &self,
+        region: Option<&bp_artifact::config::Region>,
+        role: Option<&RoleArn>,
+    ) -> Clients {
+        let mut config = self.load(region.map(|region| Region::new(region.as_str().to_owned()))).await;
+        if let Some(role) = role {
+            let provider = self.role(role, &config).await;
+            config = config.into_builder().credentials_provider(provider).build();
+        }
+        Clients::new(config, self.0.endpoints.clone())
+    }
+
     async fn load(&self, region: Option<Region>) -> SdkConfig {
         let Endpoints { aws, credentials, .. } = &self.0.endpoints;
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());

@@ -40,6 +40,7 @@ enum ConfigCommand {
 
 impl Verb for Configuration {
     const NAME: &'static str = "config";
+    const HELP: crate::help::Help = crate::help::verbs::CONFIG;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         match self.command {

@@ -117,6 +117,7 @@ enum HelmCommand {
 
 impl Verb for DeployHelm {
     const NAME: &'static str = "deploy-helm";
+    const HELP: crate::help::Help = crate::help::verbs::DEPLOY_HELM;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let case = match &self.command {

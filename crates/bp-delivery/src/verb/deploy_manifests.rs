@@ -40,6 +40,7 @@ pub struct DeployManifests {
 
 impl Verb for DeployManifests {
     const NAME: &'static str = "deploy-manifests";
+    const HELP: crate::help::Help = crate::help::verbs::DEPLOY_MANIFESTS;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.check {

@@ -20,6 +20,7 @@ pub struct ShowDigest {
 
 impl Verb for ShowDigest {
     const NAME: &'static str = "digest";
+    const HELP: crate::help::Help = crate::help::verbs::DIGEST;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let opened = open(&self.image, &self.registries.options()?).await?;

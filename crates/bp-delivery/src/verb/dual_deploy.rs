@@ -59,6 +59,7 @@ pub struct DualDeploy {
 
 impl Verb for DualDeploy {
     const NAME: &'static str = "dual-deploy";
+    const HELP: crate::help::Help = crate::help::verbs::DUAL_DEPLOY;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;

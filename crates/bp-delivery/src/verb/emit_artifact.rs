@@ -57,6 +57,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Verb for EmitArtifact {
     const NAME: &'static str = "emit-artifact";
+    const HELP: crate::help::Help = crate::help::verbs::EMIT_ARTIFACT;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.env.is_none() {

@@ -29,6 +29,7 @@ pub struct Inspect {
 
 impl Verb for Inspect {
     const NAME: &'static str = "inspect";
+    const HELP: crate::help::Help = crate::help::verbs::INSPECT;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let opened = open(&self.image, &self.registries.options()?).await?;

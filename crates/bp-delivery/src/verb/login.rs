@@ -80,6 +80,7 @@ fn password() -> Result<String, Failure> {
 
 impl Verb for LogIn {
     const NAME: &'static str = "login";
+    const HELP: crate::help::Help = crate::help::verbs::LOG_IN;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.username.is_empty() || self.username.contains(':') {
@@ -109,6 +110,7 @@ impl Verb for LogIn {
 
 impl Verb for LogOut {
     const NAME: &'static str = "logout";
+    const HELP: crate::help::Help = crate::help::verbs::LOG_OUT;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let file = file(&self.authfile)?;

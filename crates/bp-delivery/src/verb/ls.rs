@@ -17,6 +17,7 @@ pub struct List {
 
 impl Verb for List {
     const NAME: &'static str = "ls";
+    const HELP: crate::help::Help = crate::help::verbs::LIST;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.repository.has_image() {

@@ -3,6 +3,7 @@
 //! A program with one verb is one line, [`program::run`]; so is one with all of them as subcommands,
 //! [`multicall::run`](crate::multicall::run).
 
+mod completions;
 mod config;
 mod copy;
 mod deploy_ecs;
@@ -11,11 +12,14 @@ mod deploy_eks;
 mod deploy_helm;
 mod deploy_manifests;
 mod digest;
+mod doctor;
 mod dual_deploy;
 mod emit_artifact;
+mod init;
 mod inspect;
 mod login;
 mod ls;
+mod man;
 mod promote;
 mod record;
 mod refresh_pull_secret;
@@ -30,17 +34,21 @@ mod wait;
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
+    completions::Completions,
     config::Configuration,
     copy::Copy,
     deploy_ecs::DeployEcs,
     deploy_eks::DeployEks,
     deploy_manifests::DeployManifests,
     digest::ShowDigest,
+    doctor::Doctor,
     dual_deploy::DualDeploy,
     emit_artifact::EmitArtifact,
+    init::Init,
     inspect::Inspect,
     login::{LogIn, LogOut},
     ls::List,
+    man::ManPages,
     promote::Promote,
     record::Record,
     refresh_pull_secret::RefreshPullSecret,
@@ -62,19 +70,21 @@ pub use crate::program::Verb;
 /// A verb in the table of all verbs.
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    pub(crate) command: fn() -> Command,
+    /// Its command line in a program whose name is given, with a space after it.
+    pub(crate) command: fn(&str) -> Command,
     pub(crate) run: fn(&ArgMatches) -> ExitCode,
 }
 
 impl Entry {
     fn of<V: Verb>() -> Self {
-        Entry { name: V::NAME, command: program::command::<V>, run: program::run_with::<V> }
+        Entry { name: V::NAME, command: program::command_in::<V>, run: program::run_with::<V> }
     }
 }
 
 /// Every verb of this build.
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
+        Entry::of::<Completions>(),
         Entry::of::<Configuration>(),
         Entry::of::<Copy>(),
         Entry::of::<DeployEcs>(),
@@ -83,12 +93,15 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<DeployHelm>(),
         Entry::of::<DeployManifests>(),
         Entry::of::<ShowDigest>(),
+        Entry::of::<Doctor>(),
         Entry::of::<DualDeploy>(),
         Entry::of::<EmitArtifact>(),
+        Entry::of::<Init>(),
         Entry::of::<Inspect>(),
         Entry::of::<LogIn>(),
         Entry::of::<LogOut>(),
         Entry::of::<List>(),
+        Entry::of::<ManPages>(),
         Entry::of::<Promote>(),
         Entry::of::<Record>(),
         Entry::of::<RefreshPullSecret>(),
@@ -102,7 +115,7 @@ pub(crate) fn entries() -> Vec<Entry> {
     ]
 }
 
-/// The command line of every verb of this build.
+/// The command line of every verb of this build, as a subcommand of `bp`.
 pub fn commands() -> Vec<Command> {
-    entries().iter().map(|entry| (entry.command)()).collect()
+    entries().iter().map(|entry| (entry.command)("bp ")).collect()
 }

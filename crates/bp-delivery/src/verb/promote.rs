@@ -63,6 +63,7 @@ pub struct Promote {
 
 impl Verb for Promote {
     const NAME: &'static str = "promote";
+    const HELP: crate::help::Help = crate::help::verbs::PROMOTE;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let (start, timeout) = (Instant::now(), self.copy.timeout());

@@ -51,6 +51,7 @@ enum Platform {
 
 impl Verb for Record {
     const NAME: &'static str = "record";
+    const HELP: crate::help::Help = crate::help::verbs::RECORD;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let now = TimeSource::system().now();

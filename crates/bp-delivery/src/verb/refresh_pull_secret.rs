@@ -30,6 +30,7 @@ pub struct RefreshPullSecret {
 
 impl Verb for RefreshPullSecret {
     const NAME: &'static str = "refresh-pull-secret";
+    const HELP: crate::help::Help = crate::help::verbs::REFRESH_PULL_SECRET;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let delivery = self.environment.open(&self.service).await?;

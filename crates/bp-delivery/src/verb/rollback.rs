@@ -69,6 +69,7 @@ struct PlannedRollback {
 
 impl Verb for Rollback {
     const NAME: &'static str = "rollback";
+    const HELP: crate::help::Help = crate::help::verbs::ROLLBACK;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if let Some(number) = self.revision {

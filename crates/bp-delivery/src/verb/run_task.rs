@@ -75,6 +75,7 @@ impl TaskArgs {
 
 impl Verb for RunTask {
     const NAME: &'static str = "run-task";
+    const HELP: crate::help::Help = crate::help::verbs::RUN_TASK;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.run_task(&ui).await.map_err(|failure| {

@@ -65,6 +65,7 @@ enum SecretsCommand {
 
 impl Verb for Secrets {
     const NAME: &'static str = "secrets";
+    const HELP: crate::help::Help = crate::help::verbs::SECRETS;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         match self.command {

@@ -21,6 +21,7 @@ pub struct ShowStatus {
 
 impl Verb for ShowStatus {
     const NAME: &'static str = "status";
+    const HELP: crate::help::Help = crate::help::verbs::STATUS;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let mut targets = 0;

@@ -22,6 +22,7 @@ pub struct Verify {
 
 impl Verb for Verify {
     const NAME: &'static str = "verify";
+    const HELP: crate::help::Help = crate::help::verbs::VERIFY;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;

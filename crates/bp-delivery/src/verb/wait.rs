@@ -46,6 +46,7 @@ struct Watched {
 
 impl Verb for Wait {
     const NAME: &'static str = "wait";
+    const HELP: crate::help::Help = crate::help::verbs::WAIT;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         ui.step(format!("Wait for {}", self.environment.env));

@@ -21,6 +21,7 @@ use bp_artifact::{
 };
 
 pub use lookups::Lookups;
+pub use permissions::Permission;
 
 use crate::{
     api::manager::is_ours,

@@ -10,7 +10,60 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, api::PostParams};
 
-use crate::{error::Error, rollout::api::WorkloadApi, workload::Kind};
+use crate::{
+    api::scope::Scope, error::Error, namespace::Namespace, rollout::api::WorkloadApi, target::EksTarget,
+    workload::Kind,
+};
+
+/// A permission in a namespace: a verb on a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    /// The verb, such as `patch`.
+    pub verb: &'static str,
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The plural of the resource, with an optional subresource after a slash.
+    pub resource: &'static str,
+}
+
+impl Namespace {
+    /// Checks permissions in the namespace: one finding for each verb that is not granted, or one that all are.
+    ///
+    /// # Errors
+    /// When the API server is unreachable or rejects the credentials.
+    ///
+    /// # Permissions
+    /// Every authenticated user may create access reviews.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
+    pub async fn permissions(&self, wanted: &[Permission]) -> Result<Vec<Finding>, Error> {
+        let need = |Permission { verb, group, resource }: &Permission| Need {
+            verb,
+            group: (*group).to_owned(),
+            resource: (*resource).to_owned(),
+            is_essential: true,
+        };
+        review(&self.0, wanted.iter().map(need).collect()).await
+    }
+}
+
+impl EksTarget {
+    /// Checks every verb that a rollout of this workload requires or uses: the first findings of
+    /// [`preflight`](Self::preflight), without an image.
+    ///
+    /// # Errors
+    /// When the API server is unreachable or rejects the credentials.
+    ///
+    /// # Permissions
+    /// Every authenticated user may create access reviews.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
+    pub async fn permissions(&self) -> Result<Vec<Finding>, Error> {
+        self.0.api.permissions().await
+    }
+}
 
 /// A permission that a rollout uses.
 struct Need {
@@ -83,30 +136,34 @@ fn needs(kind: &Kind) -> Vec<Need> {
 impl WorkloadApi {
     /// Checks every verb that a rollout requires or uses.
     pub(super) async fn permissions(&self) -> Result<Vec<Finding>, Error> {
-        let api: Api<SelfSubjectAccessReview> = Api::all(self.scope.client.clone());
-        let namespace = &self.scope.namespace;
-        let ask = async |need: Need| {
-            let spec = SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(need.attributes(namespace)),
-                ..SelfSubjectAccessReviewSpec::default()
-            };
-            let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-            let answer = api.create(&PostParams::default(), &review).await;
-            let answer = answer.map_err(|e| {
-                self.all("selfsubjectaccessreview").error("create selfsubjectaccessreviews", e)
-            })?;
-            let is_allowed = answer.status.is_some_and(|status| status.allowed);
-            Ok((!is_allowed).then(|| need.denied(namespace)))
-        };
-        let answers = try_join_all(needs(self.kind()).into_iter().map(ask)).await?;
-        let asked = answers.len();
-        let denied: Vec<Finding> = answers.into_iter().flatten().collect();
-        if denied.is_empty() {
-            let subject = format!("permissions in the namespace {namespace:?}");
-            return Ok(vec![Finding::new(subject, FindingState::Present, format!("all {asked} verbs"))]);
-        }
-        Ok(denied)
+        review(&self.scope, needs(self.kind())).await
     }
+}
+
+/// Asks the API server about each permission.
+async fn review(scope: &Scope, needs: Vec<Need>) -> Result<Vec<Finding>, Error> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(scope.client.clone());
+    let namespace = &scope.namespace;
+    let ask = async |need: Need| {
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(need.attributes(namespace)),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let answer = api.create(&PostParams::default(), &review).await;
+        let answer = answer
+            .map_err(|e| scope.all("selfsubjectaccessreview").error("create selfsubjectaccessreviews", e))?;
+        let is_allowed = answer.status.is_some_and(|status| status.allowed);
+        Ok((!is_allowed).then(|| need.denied(namespace)))
+    };
+    let answers = try_join_all(needs.into_iter().map(ask)).await?;
+    let asked = answers.len();
+    let denied: Vec<Finding> = answers.into_iter().flatten().collect();
+    if denied.is_empty() {
+        let subject = format!("permissions in the namespace {namespace:?}");
+        return Ok(vec![Finding::new(subject, FindingState::Present, format!("all {asked} verbs"))]);
+    }
+    Ok(denied)
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ struct Route<'a> {
 
 impl Verb for Copy {
     const NAME: &'static str = "copy";
+    const HELP: crate::help::Help = crate::help::verbs::COPY;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if let Some(path) = &self.apply {

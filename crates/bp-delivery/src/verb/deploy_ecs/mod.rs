@@ -28,6 +28,7 @@ pub struct DeployEcs {
 
 impl Verb for DeployEcs {
     const NAME: &'static str = "deploy-ecs";
+    const HELP: crate::help::Help = crate::help::verbs::DEPLOY_ECS;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let DeployEcs { given, delivery: args, rollback, receipt, ecs } = self;

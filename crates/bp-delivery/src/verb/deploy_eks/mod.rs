@@ -37,6 +37,7 @@ pub struct DeployEks {
 
 impl Verb for DeployEks {
     const NAME: &'static str = "deploy-eks";
+    const HELP: crate::help::Help = crate::help::verbs::DEPLOY_EKS;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.eks.check {

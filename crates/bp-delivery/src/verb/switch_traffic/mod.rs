@@ -92,6 +92,7 @@ impl TrafficCommand {
 
 impl Verb for SwitchTraffic {
     const NAME: &'static str = "switch-traffic";
+    const HELP: crate::help::Help = crate::help::verbs::SWITCH_TRAFFIC;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.command.check(&self.given)?;
