@@ -1,8 +1,12 @@
 //! The IAM policies of docs/iam are sufficient: every action that a command requires on the sandbox is allowed by the
 //! policies that docs/iam/README.md assigns to the command. Conditions are not evaluated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use bp_sandbox::Behaviour;
 use serde_json::Value;
 
 use super::site::{REGISTRY, Site};
@@ -142,6 +146,7 @@ const DELIVER: &[&str] = &[
     "deploy-ecs",
     "rollback-revision-ecs",
     "deploy-eks",
+    "rollback-revision-eks",
 ];
 
 /// Every request of a pipeline was allowed to the role that made it.
@@ -176,22 +181,22 @@ pub(crate) fn check_roles(site: &Site) {
     assert!(missing.is_empty(), "not allowed by docs/iam:\n{}", missing.join("\n"));
 }
 
-/// The commands, in an order in which each has something to do. `:` are preparations.
+/// The commands, in an order in which each has something to do; `:` is a preparation.
 const SCENARIOS: &[(&str, &str)] = &[
-    ("copy", "bp copy REGISTRY/builds/web:next REGISTRY/shop/web:1.0.0"),
+    ("copy", "bp copy REGISTRY/shop/source:next REGISTRY/shop/web:1.0.0"),
     ("emit-artifact", "bp emit-artifact --service web --image REGISTRY/shop/web:1.0.0 --commit 1a2b3c4"),
     ("promote --plan", "bp promote --to staging --service web --plan"),
     ("promote", "bp promote --to staging --service web --attach-record"),
     (":", "bp promote --to prod --service web"),
     ("deploy-ecs --check", "bp deploy-ecs --env prod --service web --check"),
     ("deploy-ecs", "bp deploy-ecs --env prod --service web"),
-    ("deploy-ecs --keep-revisions", "bp deploy-ecs --env prod --service web --force --keep-revisions 1"),
     ("run-task", "bp run-task --env prod --service web --command true"),
     ("deploy-eks --check", "bp deploy-eks --env prod --service web --check"),
     ("deploy-eks", "bp deploy-eks --env prod --service web"),
     ("verify", "bp verify --env prod --service web"),
     ("status", "bp status --env prod --service web"),
     ("rollback", "rm receipt.json; bp rollback --env prod --service web"),
+    ("deploy-ecs --keep-revisions", "bp deploy-ecs --env prod --service web --keep-revisions 1"),
     ("dual-deploy", "bp dual-deploy --env staging --service web"),
     (":", "bp deploy-ecs --env staging --service web --force --no-wait"),
     ("wait", "bp wait --env staging --service web"),
@@ -201,7 +206,9 @@ const SCENARIOS: &[(&str, &str)] = &[
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_policies_of_each_command_are_sufficient() {
     let site = Site::new().await;
-    site.next("1.0.0");
+    let image = site.push("shop/source", "web", "1.0.0", "next");
+    let exits = Behaviour::Exits { after: Duration::from_secs(1), code: 0, log: Vec::new() };
+    site.world.sandbox.script_command(image.digest(), &["true"], exits);
     let workspace = site.workspace(true);
     let ledger = site.world.sandbox.ledger();
     let assigned = assigned();
@@ -212,7 +219,9 @@ async fn the_policies_of_each_command_are_sufficient() {
     for (command, script) in SCENARIOS {
         ledger.clear();
         let ended = site.shell(workspace.path(), &script.replace("REGISTRY", REGISTRY)).await;
-        assert_eq!(ended.code, 0, "{script}: {}", ended.output);
+        if ended.code != 0 {
+            missing.push(format!("{script}: {}", ended.output));
+        }
         let Some(files) = assigned.get(*command) else {
             assert_eq!(*command, ":", "README.md has no policies of {command}");
             continue;
@@ -273,22 +282,29 @@ fn statements_select_by_wildcards_and_negations() {
     assert!(!allow(&one[..], &permission("ecs:UpdateService", "*")));
 }
 
+/// A CloudFormation template without the short forms of its functions: only their arguments remain.
+pub(crate) fn template(text: &str) -> Value {
+    let mut rest = text;
+    let mut untagged = String::new();
+    while let Some((before, tagged)) = rest.split_once('!') {
+        untagged.push_str(before);
+        let name: usize = tagged.bytes().take_while(u8::is_ascii_alphabetic).count();
+        // A function's name, and not a `!` in text.
+        rest = match tagged.as_bytes().get(name) {
+            Some(b' ') if name > 0 => &tagged[name + 1..],
+            Some(b'\n') if name > 0 => &tagged[name..],
+            Some(_) | None => {
+                untagged.push('!');
+                tagged
+            }
+        };
+    }
+    serde_saphyr::from_str(&(untagged + rest)).unwrap()
+}
+
 /// The statements of a role in a CloudFormation template.
-fn role(template: &str, name: &str) -> Vec<Value> {
-    let text = [
-        "!Ref ",
-        "!Sub ",
-        "!GetAtt ",
-        "!If ",
-        "!Split ",
-        "!Join ",
-        "!Equals ",
-        "!Not ",
-        "!And ",
-        "!Condition ",
-    ];
-    let text = text.iter().fold(template.to_owned(), |text, tag| text.replace(tag, ""));
-    let template: Value = serde_saphyr::from_str(&text).unwrap();
+fn role(text: &str, name: &str) -> Vec<Value> {
+    let template = template(text);
     let policies = template["Resources"][name]["Properties"]["Policies"].as_array().unwrap().clone();
     policies
         .iter()
@@ -320,9 +336,9 @@ fn the_roles_of_the_templates_have_the_actions_of_the_policies() {
         (pipeline, "BuildRole", &["build"], &["ecr:"]),
         (pipeline, "DeployRole", &["pipeline"], &["sts:"]),
     ];
-    for (template, name, policies, services) in rows {
+    for (text, name, policies, services) in rows {
         let of_policies: Vec<Value> =
             policies.iter().flat_map(|policy| Policy::read(&format!("{policy}.json")).statements).collect();
-        assert_eq!(actions(&role(template, name), services), actions(&of_policies, &[]), "{name}");
+        assert_eq!(actions(&role(text, name), services), actions(&of_policies, &[]), "{name}");
     }
 }
