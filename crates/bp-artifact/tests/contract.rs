@@ -3,6 +3,7 @@
 use bp_artifact::{
     Artifact, Digest, ImageRef, Repository,
     artifact::{ArtifactError, ArtifactImage, BuildxError},
+    config::ServiceName,
 };
 use serde_json::json;
 
@@ -44,6 +45,41 @@ fn exporting_requires_a_digest() {
     let mut tagged = artifact;
     tagged.image = Some(format!("{NAME}:1").parse::<ImageRef>().unwrap().into());
     assert_eq!(tagged.in_toto_subject(), Err(ArtifactError::NotResolved));
+}
+
+#[test]
+fn images_of_other_builds_keep_their_commit_and_version() {
+    let of = |commit: &str, version: &str, service: &str| {
+        let text = format!(
+            r#"{{"source":{{"commit":"{commit}"}},"version":"{version}","images":{{"{service}":{{
+                "repository":"r.example.com/{service}","tag":"{version}"}}}}}}"#
+        );
+        Artifact::parse(&text, "artifact.json").unwrap()
+    };
+    let [first, second, third] = ["1", "2", "3"].map(|digit| digit.repeat(40));
+    let mut artifact = of(&second, "1.1", "web");
+    artifact.keep_images_of_any_commit(of(&first, "1.0", "worker"));
+    let commit = |artifact: &Artifact, service: &str| {
+        let image = &artifact.images[&service.parse::<ServiceName>().unwrap()];
+        (image.commit.as_ref().map(ToString::to_string), image.version.clone())
+    };
+    assert_eq!(commit(&artifact, "web"), (None, None));
+    assert_eq!(commit(&artifact, "worker"), (Some(first.clone()), Some("1.0".to_owned())));
+
+    // Through another build, each keeps its own; the image of this build replaces that of the service.
+    let artifact = Artifact::parse(&artifact.to_json(), "artifact.json").unwrap();
+    let mut next = of(&third, "1.2", "web");
+    next.keep_images_of_any_commit(artifact.clone());
+    assert_eq!(commit(&next, "web"), (None, None));
+    assert_eq!(commit(&next, "worker"), (Some(first.clone()), Some("1.0".to_owned())));
+    let mut other = of(&third, "1.2", "mailer");
+    other.keep_images_of_any_commit(artifact);
+    assert_eq!(commit(&other, "web"), (Some(second), Some("1.1".to_owned())));
+    assert_eq!(commit(&other, "worker"), (Some(first), Some("1.0".to_owned())));
+    // Two services of one build.
+    let mut same = of(&third, "1.2", "mailer");
+    same.keep_images_of_any_commit(next);
+    assert_eq!(commit(&same, "web"), (None, None));
 }
 
 fn buildx(text: &str, target: Option<&str>, repository: Option<&str>) -> Result<ArtifactImage, BuildxError> {

@@ -87,6 +87,7 @@ fn a_flag_has_the_same_help_in_every_command() {
         "--all-tags",
         "--as",
         "--revision",
+        "--container",
     ];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {

@@ -17,7 +17,7 @@ use crate::{
     body::Body,
     clock::Clock,
     fault::{Effect, Faults},
-    ledger::{Entry, Ledger, Line},
+    ledger::{Entry, Ledger, Line, Permission},
 };
 
 /// A network failure, as seen by a client.
@@ -51,6 +51,11 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// The operation of the request, for the ledger and the faults. `body` is empty unless [`buffers`](Self::buffers).
     fn operation(&self, parts: &request::Parts, body: &[u8]) -> String;
 
+    /// The caller, and the IAM permissions that the request requires, for the ledger.
+    fn authorization(&self, _parts: &request::Parts, _body: &[u8]) -> (Option<String>, Vec<Permission>) {
+        (None, Vec::new())
+    }
+
     /// Handles the request.
     fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>>;
 }
@@ -80,6 +85,7 @@ impl Pipeline {
         let name = endpoint.name();
         let operation = endpoint.operation(&parts, &seen);
         let effect = self.faults.take(&name, &operation);
+        let (caller, permissions) = endpoint.authorization(&parts, &seen);
         let line = self.ledger.open(Entry {
             at: self.clock.now(),
             endpoint: name,
@@ -90,6 +96,8 @@ impl Pipeline {
             request_bytes: 0,
             response_bytes: 0,
             fault: effect.clone(),
+            caller,
+            permissions,
         });
         let request =
             Request::from_parts(parts, Body::new(CountedBody::request(body, line.clone(), effect.clone())));

@@ -29,6 +29,26 @@ pub struct Entry {
     pub response_bytes: u64,
     /// The injected fault, if any.
     pub fault: Option<Effect>,
+    /// The ARN of the caller of an AWS API.
+    pub caller: Option<String>,
+    /// The IAM actions that AWS requires for it, of AWS APIs and of registries with a host name of Amazon ECR.
+    pub permissions: Vec<Permission>,
+}
+
+/// An IAM action and the ARN of the resource that it is required on; `*` for actions without resources.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct Permission {
+    /// The action, such as `ecs:UpdateService`.
+    pub action: String,
+    /// The ARN of the resource.
+    pub resource: String,
+}
+
+impl Permission {
+    pub(crate) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
+        Permission { action: action.into(), resource: resource.into() }
+    }
 }
 
 /// The list of all requests. Cheap to clone; all clones share one ledger.

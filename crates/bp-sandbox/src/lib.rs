@@ -57,7 +57,7 @@ pub use endpoint::TransportError;
 pub use fault::{Effect, Fault, Faults};
 #[cfg(feature = "registry")]
 pub use image::{Image, ImageBuilder};
-pub use ledger::{Entry, Ledger};
+pub use ledger::{Entry, Ledger, Permission};
 #[cfg(feature = "registry")]
 pub use runtime::Behaviour;
 pub use sandbox::{Builder, Sandbox};

@@ -34,7 +34,10 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
         };
         for used in member.dependencies.iter().filter(|d| siblings.contains(&d.name.as_str())) {
             // A crate may also depend on itself, to enable its features in tests.
-            let for_tests = used.name == "bp-sandbox" || used.name == member.name;
+            // The tests of `bp` run the examples' pipelines and the guides in the examples' world.
+            let runs_examples =
+                member.name == "bp-cli" && ["bp-artifact", "bp-examples"].contains(&used.name.as_str());
+            let for_tests = used.name == "bp-sandbox" || used.name == member.name || runs_examples;
             let is_test_dependency = for_tests && used.kind.as_deref() == Some("dev");
             if !is_test_dependency && !allowed.contains(&used.name.as_str()) {
                 findings.push(Finding::failure(format!(

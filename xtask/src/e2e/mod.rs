@@ -71,7 +71,7 @@ impl Part {
             Part::Sandbox => clients,
             Part::Moto => vec![MOTO_TESTS, MOTO_SOURCES],
             Part::Documents => vec![CHECK_JSONSCHEMA, IN_TOTO],
-            Part::Pipelines => vec![ACTIONLINT, ZIZMOR, CFN_LINT, SHELLCHECK],
+            Part::Pipelines => vec![ACTIONLINT, ZIZMOR, CFN_LINT, CHECK_JSONSCHEMA, SHELLCHECK],
         }
     }
 

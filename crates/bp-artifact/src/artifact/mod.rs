@@ -95,6 +95,13 @@ pub struct ArtifactImage {
     /// The platforms of an index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<PlatformImage>,
+    /// The commit that the image was built from, if it was [kept](Artifact::keep_images_of_any_commit) from an artifact of
+    /// another build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitSha>,
+    /// The release version of that build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Unknown fields, from a later version or another tool.
     #[serde(flatten)]
     rest: Map<String, Value>,
@@ -328,6 +335,30 @@ impl Artifact {
         }
     }
 
+    /// Adds the images of an earlier artifact, whatever commit they were built from: those of another build record their
+    /// commit and version. For a deployment of some services, whose artifact describes all of them.
+    pub fn keep_images_of_any_commit(&mut self, earlier: Artifact) {
+        let (commit, version) = (earlier.built_from().cloned(), earlier.version.clone());
+        let is_same_build = self.built_from() == commit.as_ref() && self.version == version;
+        let mut kept = earlier.images;
+        if !is_same_build {
+            for image in kept.values_mut().filter(|image| image.commit.is_none()) {
+                (image.commit, image.version) = (commit.clone(), version.clone());
+            }
+        }
+        kept.extend(std::mem::take(&mut self.images));
+        self.images = kept;
+    }
+
+    /// The commit and the version of the build of a service's image.
+    pub fn build_of(&self, service: &ServiceConfig) -> (Option<&CommitSha>, Option<&str>) {
+        let image = service.name.as_ref().and_then(|name| self.images.get(name));
+        match image.filter(|image| image.commit.is_some()) {
+            Some(image) => (image.commit.as_ref(), image.version.as_deref()),
+            None => (self.built_from(), self.version.as_deref()),
+        }
+    }
+
     /// The commit that the image was built from: the full ID if the artifact has it.
     pub fn built_from(&self) -> Option<&CommitSha> {
         self.source.as_ref().and_then(|source| source.commit.as_ref()).or(self.commit.as_ref())
@@ -377,6 +408,8 @@ impl ArtifactImage {
             media_type: image.media_type.clone(),
             size: image.size,
             platforms: image.platforms.clone(),
+            commit: None,
+            version: None,
             rest: Map::new(),
         }
     }
@@ -389,6 +422,8 @@ impl ArtifactImage {
             media_type: None,
             size: None,
             platforms: Vec::new(),
+            commit: None,
+            version: None,
             rest: Map::new(),
         }
     }

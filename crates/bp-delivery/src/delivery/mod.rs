@@ -56,8 +56,8 @@ impl Delivery {
 
     /// Sets the build of the image: new revisions on ECS get the tags Commit and Version.
     pub fn built_from(mut self, artifact: &Artifact) -> Self {
-        let commit = artifact.built_from().map(ToString::to_string);
-        self.build = Build { commit, version: artifact.version.clone() };
+        let (commit, version) = artifact.build_of(&self.service);
+        self.build = Build { commit: commit.map(ToString::to_string), version: version.map(str::to_owned) };
         self
     }
 

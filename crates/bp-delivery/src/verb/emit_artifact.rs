@@ -6,6 +6,7 @@ use bp_artifact::{
     Artifact, CommitSha, ExitCode, ImageRef,
     artifact::{CiError, StatedSource, without_credentials},
     config::ServiceName,
+    document,
     time::TimeSource,
 };
 
@@ -40,9 +41,27 @@ pub struct EmitArtifact {
     #[command(flatten)]
     config: cli::ConfigArgs,
     /// Service of bp.toml to which the image belongs; required if there are several; images of other services in the
-    /// artifact are kept
+    /// artifact are kept if they are of the same commit
     #[arg(long, value_name = "NAME", env = "BP_SERVICE")]
     service: Option<ServiceName>,
+    /// Keep the images of other services in the artifact even if they were built from other commits, which are recorded
+    #[arg(long, requires = "service")]
+    keep_images: bool,
+    /// Omit the run of the build system, which did not build the image but deploys it again
+    #[arg(long)]
+    no_build: bool,
+    /// Also write imagedefinitions.json, which the Amazon ECS action of CodePipeline deploys
+    #[arg(long, value_name = "FILE")]
+    image_definitions: Option<PathBuf>,
+    /// Container in --image-definitions; defaults to ecs.container of the service in --env; repeatable
+    #[arg(
+        long, value_name = "NAME", requires = "image_definitions",
+        value_parser = clap::builder::NonEmptyStringValueParser::new(),
+    )]
+    container: Vec<String>,
+    /// Also write imageDetail.json, which the blue/green action of CodePipeline with CodeDeploy deploys
+    #[arg(long, value_name = "FILE")]
+    image_detail: Option<PathBuf>,
     #[command(flatten)]
     wait: cli::ImageTimeoutArgs,
 }
@@ -59,7 +78,7 @@ impl Verb for EmitArtifact {
     const NAME: &'static str = "emit-artifact";
     const HELP: crate::help::Help = crate::help::verbs::EMIT_ARTIFACT;
 
-    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+    async fn run(mut self, ui: Ui) -> Result<ExitCode, Failure> {
         if self.env.is_none() {
             self.given.refuse(&["config", "overlay", "set"], "without --env")?;
         }
@@ -72,7 +91,10 @@ impl Verb for EmitArtifact {
             }
             Err(error) => return Err(error.into()),
         };
-        artifact.version = self.app_version;
+        if self.no_build {
+            artifact.build = None;
+        }
+        artifact.version = self.app_version.take();
         artifact.created = Some(TimeSource::system().now());
 
         let session = Session::from_env()?;
@@ -81,21 +103,32 @@ impl Verb for EmitArtifact {
                 let config = self.config.load(name)?;
                 let environment = config.environment(name)?;
                 let service = environment.service(self.service.as_ref())?;
+                if self.container.is_empty() {
+                    self.container.extend(service.ecs().ok().and_then(|ecs| ecs.container.clone()));
+                }
                 (session.open(environment).await?, service.deploy.image_timeout)
             }
             None => (session.ambient().await, TIMEOUT),
         };
+        if self.image_definitions.is_some() && self.container.is_empty() {
+            return Err(Failure::bad_input(
+                "--image-definitions requires --container, or --env of a service with ecs.container in bp.toml",
+            ));
+        }
         let wait = image_wait(self.wait.image_timeout.unwrap_or(timeout))?;
         let resolver = clients.resolver(self.image.repository().registry())?;
         ui.step(format!("Resolve {}", self.image));
         let image = wait_for_image(&*resolver, &self.image, wait, |line| ui.say(line)).await?;
 
         let tag = self.image.tag().cloned();
+        let mut single = Artifact::default();
+        single.set_image(&image, tag.clone());
         match self.service {
             None => artifact.set_image(&image, tag),
             Some(service) => {
                 artifact.set_image_of(service, &image, tag);
                 match Artifact::read(&self.artifact) {
+                    Ok(earlier) if self.keep_images => artifact.keep_images_of_any_commit(earlier),
                     Ok(earlier) => artifact.keep_images_of(earlier),
                     Err(error) if error.is_missing() => {}
                     Err(error) => return Err(error.into()),
@@ -103,6 +136,13 @@ impl Verb for EmitArtifact {
             }
         }
         artifact.write(&self.artifact)?;
+        if let Some(file) = &self.image_definitions {
+            let definitions = single.image_definitions(self.container.iter().map(String::as_str))?;
+            document::write(file, format!("{definitions:#}\n").as_bytes())?;
+        }
+        if let Some(file) = &self.image_detail {
+            document::write(file, format!("{:#}\n", single.image_detail()?).as_bytes())?;
+        }
         ui.done(format!("{} written", self.artifact.display()));
         ui.result(&image.reference, &artifact);
         Ok(ExitCode::Done)

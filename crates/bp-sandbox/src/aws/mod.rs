@@ -14,6 +14,7 @@ mod eks;
 mod identity;
 mod logs;
 mod lookups;
+mod permissions;
 mod schedules;
 mod secretsmanager;
 mod ssm;
@@ -40,7 +41,7 @@ use self::{
     wire::{Call, Protocol},
 };
 pub(crate) use self::{eks::Eks, identity::Identities};
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, ledger::Permission, runtime::Runtime};
 
 pub use self::{
     alarms::{Alarm, AlarmState},
@@ -200,6 +201,14 @@ impl Endpoint for Aws {
     fn operation(&self, parts: &request::Parts, body: &[u8]) -> String {
         let (service, operation, _) = wire::route(parts, body);
         format!("{service}:{operation}")
+    }
+
+    fn authorization(&self, parts: &request::Parts, body: &[u8]) -> (Option<String>, Vec<Permission>) {
+        let identities = &self.context.identities;
+        match Call::read(identities, parts, body) {
+            Ok(call) => (Some(identities.of(&call.access_key_id).arn), permissions::of(&call)),
+            Err(_) => (None, Vec::new()),
+        }
     }
 
     fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {

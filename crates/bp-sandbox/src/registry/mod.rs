@@ -33,6 +33,7 @@ mod manifests;
 #[cfg(feature = "aws")]
 mod native;
 mod options;
+mod permissions;
 #[cfg(feature = "aws")]
 mod replication;
 mod route;
@@ -66,7 +67,10 @@ pub use self::{
     options::{Auth, RegistryOptions, TagMutability},
     store::Manifest,
 };
-use crate::{body::Body, clock::Clock, digest::digest_of, endpoint::Endpoint, image::Image, sync::lock};
+use crate::{
+    body::Body, clock::Clock, digest::digest_of, endpoint::Endpoint, image::Image, ledger::Permission,
+    sync::lock,
+};
 
 /// One registry of the sandbox.
 pub struct Registry {
@@ -323,6 +327,10 @@ impl Endpoint for Registry {
 
     fn operation(&self, parts: &request::Parts, _: &[u8]) -> String {
         route::operation(parts)
+    }
+
+    fn authorization(&self, parts: &request::Parts, _: &[u8]) -> (Option<String>, Vec<Permission>) {
+        (None, permissions::of(&self.host, parts))
     }
 
     fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {

@@ -35,7 +35,7 @@ impl<'a> Route<'a> {
     }
 
     /// Parses the path from its end, because repository names may contain components like `blobs`.
-    fn read(path: &'a str) -> Option<Self> {
+    pub(super) fn read(path: &'a str) -> Option<Self> {
         if path == "/token" {
             return Some(Route::Token);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod cluster;
 mod control_plane;
+mod gitops;
 mod node;
 
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
     let without_controllers = Cluster::start_without_controllers(test_run)?;
     test_run.environment = environment(test_run, &cluster)?;
     test_run.environment.push(("BP_E2E_KUBECONFIG_STILL", without_controllers.kubeconfig("still").into()));
+    gitops::run(test_run, &cluster);
     test_run
         .table
         .scenario(SERVER, "the status of a pod is what a kubelet would write", || verify_node(&cluster));

@@ -3,10 +3,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-/// `bp`, as a script around the binaries of this package, which are the same verbs.
+/// What is downloaded as `bp`: a script that runs it, because a build for tests is large.
 const BP: &str = r#"#!/bin/sh
-verb=$1; shift
-exec "$STAND_IN_BINARIES/$verb" "$@"
+exec "$STAND_IN_BP" "$@"
 "#;
 
 /// Downloads `bp` into the file of `--output`.
@@ -22,16 +21,17 @@ done
 cp "$STAND_IN_PROGRAMS/bp-download" "$output"
 "#;
 
-/// `login` reads a password; `buildx build --push` notes what it would push: the test has pushed it before.
+/// `login` reads a password; `buildx build --push` pushes the image that the test has prepared, with each tag.
 const DOCKER: &str = r#"#!/bin/sh
 case "$1 $2" in
   "login --username") [ "$(cat)" = "password of ECR" ] ;;
   "run --privileged") ;;
   "buildx create") touch "$STAND_IN_STATE/builder" ;;
   "buildx build")
+    tags=
     while [ $# -gt 1 ]; do
       case "$1" in
-        --tag) tag=$2; shift ;;
+        --tag) tags="$tags $2"; shift ;;
         --platform) platforms=$2; shift ;;
       esac
       shift
@@ -39,7 +39,10 @@ case "$1 $2" in
     [ -f "$1/Dockerfile" ] || { echo "docker: no Dockerfile in $1" >&2; exit 1; }
     # The default builder writes images of one platform only.
     case "$platforms" in *,*) [ -f "$STAND_IN_STATE/builder" ] || exit 1 ;; esac
-    echo "$1 $tag" >> "$STAND_IN_STATE/built" ;;
+    for tag in $tags; do
+      "$STAND_IN_BP" copy "${tag%%/*}/builds/$1:next" "$tag" || exit
+      echo "$1 $tag" >> "$STAND_IN_STATE/built"
+    done ;;
   *) echo "docker: unexpected arguments $*" >&2; exit 64 ;;
 esac
 "#;
@@ -57,7 +60,7 @@ case "$1 $2" in
 esac
 "#;
 
-/// Artifacts are directories, with their number as id; issues are files.
+/// Artifacts are directories, with their name as id; issues and commits are files; rules of environments are lines.
 const GH: &str = r#"#!/bin/sh
 [ -n "$GH_TOKEN" ] || { echo "gh: no token" >&2; exit 4; }
 issues="$STAND_IN_STATE/issues"; mkdir -p "$issues"
@@ -68,6 +71,15 @@ case "$1 $2" in
   "api repos/example/shop/actions/artifacts/"*)
     name=${2#*artifacts/}; name=${name%/zip}
     cd "$STAND_IN_STATE/artifacts/$name" && tar -cf - . ;;
+  "api repos/example/shop/commits/"*) cat "$STAND_IN_STATE/commits/${2##*/}" ;;
+  "api users/"*) echo 4711 ;;
+  "api repos/example/shop/environments/"*) touch "$STAND_IN_STATE/policies"; sort -u "$STAND_IN_STATE/policies" ;;
+  "api --method")
+    case "$3 $4" in
+      "PUT repos/example/shop/environments/"*) echo "${4##*/} $(tr -d '\n ')" >> "$STAND_IN_STATE/environments" ;;
+      "POST repos/example/shop/environments/"*) echo "${6#name=}" >> "$STAND_IN_STATE/policies" ;;
+      *) echo "gh: unexpected arguments $*" >&2; exit 64 ;;
+    esac ;;
   "issue list") [ ! -f "$issues/7" ] || echo 7 ;;
   "issue create") shift 2
     while [ $# -gt 0 ]; do case "$1" in --title) title=$2 ;; --body-file) body=$2 ;; esac; shift 2; done

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use super::site::{RELEASE, Site, copy};
 
+/// The variable with the credentials of a job.
+const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
+
 /// A run of a workflow.
 pub(crate) struct Run<'s> {
     site: &'s Site,
@@ -26,19 +29,17 @@ pub(crate) struct Failed {
     pub(crate) output: String,
 }
 
-const SHA: &str = "0123456789abcdef0123456789abcdef01234567";
-
 impl<'s> Run<'s> {
-    /// A run that was started by this event, for this ref.
-    pub(crate) fn new(site: &'s Site, event: &str, reference: &str, payload: &Value) -> Self {
+    /// A run that was started by this event, for this ref and its commit.
+    pub(crate) fn new(site: &'s Site, event: &str, reference: &str, commit: &str) -> Self {
         let name = reference.rsplit('/').next().unwrap();
         let event_file = site.path("state").join("event.json");
-        fs::write(event_file, payload.to_string()).unwrap();
+        fs::write(event_file, json!({ "ref": reference }).to_string()).unwrap();
         let values = [
             ("github.event_name", event),
             ("github.ref", reference),
             ("github.ref_name", name),
-            ("github.sha", SHA),
+            ("github.sha", commit),
             ("github.token", "token-of-the-job"),
             ("vars.BP_URL", RELEASE),
             ("vars.BP_SHA256", &site.checksum()),
@@ -56,13 +57,15 @@ impl<'s> Run<'s> {
     /// Runs a file of `examples/github-actions` with these inputs.
     pub(crate) async fn workflow(&self, file: &str, inputs: &[(&str, &str)]) -> Result<(), Failed> {
         let text = match file {
-            "deliver.yml" => include_str!("../../github-actions/deliver.yml"),
-            "build.yml" => include_str!("../../github-actions/build.yml"),
-            "deploy.yml" => include_str!("../../github-actions/deploy.yml"),
-            "release.yml" => include_str!("../../github-actions/release.yml"),
-            "promote.yml" => include_str!("../../github-actions/promote.yml"),
-            "rollback.yml" => include_str!("../../github-actions/rollback.yml"),
-            "drift.yml" => include_str!("../../github-actions/drift.yml"),
+            "deliver.yml" => include_str!("../../../../examples/github-actions/deliver.yml"),
+            "build.yml" => include_str!("../../../../examples/github-actions/build.yml"),
+            "deploy.yml" => include_str!("../../../../examples/github-actions/deploy.yml"),
+            "release.yml" => include_str!("../../../../examples/github-actions/release.yml"),
+            "promote.yml" => include_str!("../../../../examples/github-actions/promote.yml"),
+            "rollback.yml" => include_str!("../../../../examples/github-actions/rollback.yml"),
+            "drift.yml" => include_str!("../../../../examples/github-actions/drift.yml"),
+            "branches.yml" => include_str!("../../../../examples/github-actions/branches.yml"),
+            "gitops/promote.yml" => include_str!("../../../../examples/gitops/promote.yml"),
             other => panic!("no workflow {other}"),
         };
         let workflow: Value = serde_saphyr::from_str(text).unwrap();
@@ -110,6 +113,7 @@ impl<'s> Run<'s> {
         let mut failed = None;
         let mut environment = environment.clone();
         environment.extend(evaluated_map(&job["env"], &values));
+        environment.insert(ACCESS_KEY.to_owned(), self.site.key_of("none"));
         for step in job["steps"].as_array().unwrap() {
             let runs = match step["if"].as_str() {
                 None => failed.is_none(),
@@ -129,6 +133,9 @@ impl<'s> Run<'s> {
                 let script = evaluated(step["run"].as_str().unwrap(), &values);
                 self.script(&script, &variables, workspace.path(), &mut job_path).await
             };
+            let (keys, outputs): (Vec<_>, Vec<_>) =
+                outputs.into_iter().partition(|(name, _)| name == ACCESS_KEY);
+            environment.extend(keys);
             if let Some(id) = step["id"].as_str() {
                 let named = |(name, value)| (format!("steps.{id}.outputs.{name}"), value);
                 values.extend(outputs.into_iter().map(named));
@@ -242,16 +249,19 @@ impl<'s> Run<'s> {
                 copy(&source, workspace);
             }
             "aws-actions/configure-aws-credentials" => {
-                assert!(input("role-to-assume").starts_with("arn:aws:iam::111111111111:role/"));
+                let role = input("role-to-assume").strip_prefix("arn:aws:iam::111111111111:role/").unwrap();
+                // As the action does, for the following steps.
+                let key = self.site.key_of(role);
+                return (Ok(()), vec![(ACCESS_KEY.to_owned(), key)]);
             }
             "docker/setup-qemu-action" => {}
             "docker/setup-buildx-action" => fs::write(self.site.path("state").join("builder"), "").unwrap(),
             "./.github/actions/install-bp" => {
-                let text = include_str!("../../github-actions/install-bp/action.yml");
+                let text = include_str!("../../../../examples/github-actions/install-bp/action.yml");
                 return self.composite(text, inputs, workspace, job_path).await;
             }
             "./.github/actions/last-deployment" => {
-                let text = include_str!("../../github-actions/last-deployment/action.yml");
+                let text = include_str!("../../../../examples/github-actions/last-deployment/action.yml");
                 return self.composite(text, inputs, workspace, job_path).await;
             }
             other => panic!("the action {other} is not known"),
@@ -332,9 +342,19 @@ fn evaluated(text: &str, values: &BTreeMap<String, String>) -> String {
     for part in parts {
         let (expression, rest) = part.split_once("}}").expect("an expression ends");
         let expression = expression.trim();
-        let value = values.get(expression);
-        evaluated += value.unwrap_or_else(|| panic!("the expression {expression:?} is not known"));
+        evaluated += &value_of(expression, values);
         evaluated += rest;
     }
     evaluated
+}
+
+/// The value of a name, or of an entry of an object: `fromJSON('OBJECT')[NAME]`.
+fn value_of(expression: &str, values: &BTreeMap<String, String>) -> String {
+    let named = |name: &str| {
+        values.get(name).cloned().unwrap_or_else(|| panic!("the expression {expression:?} is not known"))
+    };
+    let entry = expression.strip_prefix("fromJSON('").and_then(|rest| rest.split_once("')["));
+    let Some((object, name)) = entry else { return named(expression) };
+    let object: Value = serde_json::from_str(object).unwrap();
+    object[named(name.strip_suffix(']').unwrap())].as_str().expect("the object has the entry").to_owned()
 }

@@ -38,12 +38,15 @@ pub(crate) async fn build(
         // `build` is left out after a failure, and `finally` is not.
         for (list, is_needed) in [("commands", failed.is_none()), ("finally", true)] {
             let Some(commands) = phase[list].as_array().filter(|_| is_needed) else { continue };
-            // Each command is one of the same shell; the first that fails ends the phase.
-            let script: Vec<&str> = commands.iter().map(|command| command.as_str().unwrap()).collect();
-            let script = script.join("\n").replace("/usr/local/bin/bp", &local(site));
+            // All commands run in one shell. The first whose last exit code is not 0 ends the phase; a failure in the
+            // middle of a command of several lines does not.
+            let each = commands
+                .iter()
+                .map(|command| format!("{}\ncode=$?; [ $code = 0 ] || exit $code", text(command)));
+            let script = each.collect::<Vec<_>>().join("\n").replace("/usr/local/bin/bp", &local(site));
             let path = site.path("bin").display().to_string();
             fs::create_dir_all(&path).unwrap();
-            let ended = site.run(workspace.path(), &["-e"], &script, &all, &path).await;
+            let ended = site.run(workspace.path(), &[], &script, &all, &path).await;
             if ended.code != 0 && failed.is_none() {
                 failed = Some(ended.output);
             }
@@ -60,6 +63,10 @@ pub(crate) async fn build(
         fs::copy(workspace.path().join(file), target).unwrap();
     }
     Ok(artifacts)
+}
+
+fn text(command: &Value) -> &str {
+    command.as_str().expect("a command is text")
 }
 
 /// Where this test may install a program.

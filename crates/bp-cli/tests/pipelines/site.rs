@@ -18,6 +18,9 @@ use super::programs;
 /// Where the pipelines say that they download `bp`.
 pub(crate) const RELEASE: &str = "https://example.com/bp/0.1.0";
 
+/// The registry of the build account.
+pub(crate) const REGISTRY: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
+
 /// The CI system and what it keeps between jobs.
 pub(crate) struct Site {
     pub(crate) world: World,
@@ -64,16 +67,25 @@ impl Site {
         fs::read_to_string(self.path("state").join(name)).ok()
     }
 
-    /// Pushes the images of a version to the registry of the builds, as the build's docker would.
-    pub(crate) fn push(&self, version: &str, tag: &str) -> BTreeMap<&'static str, Image> {
-        let registry = self.world.sandbox.registry("111111111111.dkr.ecr.eu-central-1.amazonaws.com");
-        let mut images = BTreeMap::new();
-        for service in ["web", "worker"] {
-            let image = version_of(service, version).build();
-            registry.push(&image, &format!("shop/{service}"), tag);
-            images.insert(service, image);
-        }
-        images
+    /// Sets what the next builds produce: docker's stand-in pushes these images.
+    pub(crate) fn next(&self, version: &str) -> BTreeMap<&'static str, Image> {
+        ["web", "worker"]
+            .map(|service| (service, self.push(&format!("builds/{service}"), service, version, "next")))
+            .into()
+    }
+
+    /// Pushes the image of a service's version to a repository of the build account.
+    pub(crate) fn push(&self, repository: &str, service: &str, version: &str, tag: &str) -> Image {
+        let registry = self.world.sandbox.registry(REGISTRY);
+        let image = version_of(service, version).build();
+        registry.push(&image, repository, tag);
+        image
+    }
+
+    /// Sets the commit that a tag or a commit id of the source repository resolves to.
+    pub(crate) fn resolve(&self, revision: &str, commit: &str) {
+        fs::create_dir_all(self.path("state/commits")).unwrap();
+        fs::write(self.path("state/commits").join(revision), commit).unwrap();
     }
 
     /// The SHA-256 of the program that is downloaded.
@@ -99,22 +111,21 @@ impl Site {
         variables: &BTreeMap<String, String>,
         path: &str,
     ) -> Ended {
-        let binaries = Path::new(env!("CARGO_BIN_EXE_promote")).parent().unwrap();
         let system = std::env::var("PATH").unwrap();
         let mut bash = Command::new("bash");
         bash.args(options)
             .args(["-c", script])
             .current_dir(workspace)
             .env_clear()
+            .envs(self.world.variables())
             .envs(variables)
             .env("PATH", format!("{path}:{}:{system}", self.path("programs").display()))
             .env("HOME", self.directory.path())
-            .env("STAND_IN_BINARIES", binaries)
+            .env("STAND_IN_BP", env!("CARGO_BIN_EXE_bp"))
             .env("STAND_IN_PROGRAMS", self.path("programs"))
             .env("STAND_IN_STATE", self.path("state"))
             .env("STAND_IN_URL", format!("{RELEASE}/bp-x86_64-unknown-linux-gnu"))
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .envs(self.world.variables())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let ended = tokio::time::timeout(Duration::from_secs(180), bash.output());
@@ -124,6 +135,23 @@ impl Site {
             code: output.status.code().unwrap_or(-1),
             output: text(&output.stdout) + &text(&output.stderr),
         }
+    }
+
+    /// The access key of a session of a role of the build account.
+    pub(crate) fn key_of(&self, role: &str) -> String {
+        let key = format!("AKIA{:0>16}", role.to_uppercase());
+        let session = format!("arn:aws:sts::111111111111:assumed-role/{role}/ci");
+        self.world.sandbox.aws().access_key_as(&key, "111111111111", &session);
+        key
+    }
+
+    /// Runs a script as a person would: with `bp` on the `PATH`, outside of a CI system.
+    pub(crate) async fn shell(&self, workspace: &Path, script: &str) -> Ended {
+        let path = self.path("bin");
+        fs::create_dir_all(&path).unwrap();
+        fs::copy(self.path("programs/bp-download"), path.join("bp")).unwrap();
+        self.run(workspace, &["-e", "-o", "pipefail"], script, &BTreeMap::new(), &path.display().to_string())
+            .await
     }
 
     /// The digests of a service that run in a cluster, on ECS and on EKS.
