@@ -3,6 +3,8 @@
 //! A program with one verb is one line, [`program::run`]; so is one with all of them as subcommands,
 //! [`multicall::run`](crate::multicall::run).
 
+mod approve;
+mod audit;
 mod config;
 mod copy;
 mod deploy_ecs;
@@ -17,6 +19,7 @@ mod inspect;
 mod login;
 mod ls;
 mod promote;
+mod recall;
 mod record;
 mod refresh_pull_secret;
 mod rollback;
@@ -30,6 +33,8 @@ mod wait;
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
+    approve::Approve,
+    audit::Audit,
     config::Configuration,
     copy::Copy,
     deploy_ecs::DeployEcs,
@@ -42,6 +47,7 @@ pub use self::{
     login::{LogIn, LogOut},
     ls::List,
     promote::Promote,
+    recall::Recall,
     record::Record,
     refresh_pull_secret::RefreshPullSecret,
     rollback::Rollback,
@@ -75,6 +81,8 @@ impl Entry {
 /// Every verb of this build.
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
+        Entry::of::<Approve>(),
+        Entry::of::<Audit>(),
         Entry::of::<Configuration>(),
         Entry::of::<Copy>(),
         Entry::of::<DeployEcs>(),
@@ -90,6 +98,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<LogOut>(),
         Entry::of::<List>(),
         Entry::of::<Promote>(),
+        Entry::of::<Recall>(),
         Entry::of::<Record>(),
         Entry::of::<RefreshPullSecret>(),
         Entry::of::<Rollback>(),

@@ -88,11 +88,7 @@ impl PublicKey {
 
     /// The key in PEM.
     pub fn to_pem(&self) -> String {
-        use base64::{Engine as _, prelude::BASE64_STANDARD};
-        let text = BASE64_STANDARD.encode(&self.der);
-        let lines: Vec<&str> =
-            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+        pem("PUBLIC KEY", &self.der)
     }
 
     /// Whether `signature` (ASN.1 in DER) is a signature of `message` by this key.
@@ -205,6 +201,19 @@ impl LocalSigner {
         Self::of(pair, "a new key")
     }
 
+    /// A new random key as a pair of files in PEM: the private key (PKCS #8) and the public key.
+    ///
+    /// # Errors
+    /// When no random numbers are available.
+    pub fn generate_pem() -> Result<(String, String), KeyError> {
+        let signer = Self::generate()?;
+        let private = signer.pair.to_pkcs8v1().map_err(|_| KeyError::Failed {
+            origin: signer.origin.clone(),
+            reason: "the key cannot be written".into(),
+        })?;
+        Ok((pem("PRIVATE KEY", private.as_ref()), signer.public.to_pem()))
+    }
+
     fn of(pair: EcdsaKeyPair, origin: &str) -> Result<Self, KeyError> {
         let wrong =
             || KeyError::Unsupported { origin: origin.to_owned(), reason: "its public key is invalid" };
@@ -238,6 +247,15 @@ impl fmt::Debug for LocalSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LocalSigner({})", self.public.id)
     }
+}
+
+/// Encodes a key in PEM.
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    let text = BASE64_STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 /// Reads a key file, of bounded size.

@@ -57,7 +57,7 @@ pub struct Attestations {
 /// # Cancel safety
 /// After cancellation it may be attached or not. Signatures differ each time, so that attaching it again adds a second
 /// one.
-pub async fn attach<S: Destination>(
+pub async fn attach<S: Destination + ?Sized>(
     destination: &S,
     image: &Digest,
     statement: &Statement,
@@ -110,7 +110,7 @@ pub async fn attach<S: Destination>(
 ///
 /// # Cancel safety
 /// Cancel safe: reads only.
-pub async fn attestations<S: Source>(
+pub async fn attestations<S: Source + ?Sized>(
     source: &S,
     image: &Digest,
     types: &[&str],
@@ -163,7 +163,11 @@ fn is_dangling(error: &AttestationError) -> bool {
 }
 
 /// The bundle in an artifact that is attached to the image.
-async fn bundle<S: Source>(source: &S, image: &Digest, record: &Digest) -> Result<Bundle, AttestationError> {
+async fn bundle<S: Source + ?Sized>(
+    source: &S,
+    image: &Digest,
+    record: &Digest,
+) -> Result<Bundle, AttestationError> {
     let malformed = |reason: String| AttestationError::Malformed { record: record.clone(), reason };
     let manifest = source.manifest(&Reference::Digest(record.clone())).await?;
     if manifest.subject().as_ref() != Some(image) {
@@ -180,7 +184,7 @@ async fn bundle<S: Source>(source: &S, image: &Digest, record: &Digest) -> Resul
 }
 
 /// The bytes of a blob of bounded size.
-async fn read<S: Source>(source: &S, blob: &Descriptor) -> Result<Vec<u8>, StoreError> {
+async fn read<S: Source + ?Sized>(source: &S, blob: &Descriptor) -> Result<Vec<u8>, StoreError> {
     let mut pieces = source.blob(blob).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = pieces.next().await {

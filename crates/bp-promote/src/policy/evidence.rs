@@ -106,7 +106,7 @@ impl Evidence {
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.
-    pub async fn read<S: Source>(
+    pub async fn read<S: Source + ?Sized>(
         source: &S,
         image: &Digest,
         keys: &TrustedKeys,

@@ -50,23 +50,28 @@ impl TrustedKeys {
         self.approvers.entry(environment).or_default().insert(approver, key);
     }
 
+    /// Whether no key is trusted: then nothing that is attached to an image counts.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.approvers.is_empty()
+    }
+
     /// Whether an environment keeps records.
     pub fn keeps_records(&self, environment: &Environment) -> bool {
         self.records.contains_key(environment)
     }
 
     /// Whether the key may sign records of the environment.
-    pub(super) fn may_record(&self, environment: &Environment, key: &KeyId) -> bool {
+    pub fn may_record(&self, environment: &Environment, key: &KeyId) -> bool {
         self.records.get(environment).is_some_and(|keys| keys.contains(key))
     }
 
     /// Whether the key may sign records of any environment: only these may recall an image.
-    pub(super) fn may_recall(&self, key: &KeyId) -> bool {
+    pub fn may_recall(&self, key: &KeyId) -> bool {
         self.records.values().any(|keys| keys.contains(key))
     }
 
     /// Whose key it is among the approvers of the environment, all of them: two names may have the same key.
-    pub(super) fn approvers<'a>(
+    pub fn approvers<'a>(
         &'a self,
         environment: &Environment,
         key: &'a KeyId,
