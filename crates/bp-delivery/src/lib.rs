@@ -23,7 +23,7 @@
 //! | [`Session`], [`Clients`], [`Endpoints`] | authenticate to an environment and create its clients |
 //! | [`Delivery`], [`gates`] | the targets of an environment, and the gates between its stages |
 //! | [`Location`], [`RegistryOptions`] | images in registries and OCI layouts, and the access to them |
-//! | [`promotion`], [`secrets`] | promotion of images between environments; references to secrets |
+//! | [`promotion`], [`governance`], [`secrets`] | promotion of images between environments, and its rules; references to secrets |
 //! | [`render`] (feature `render`) | events as progress in place, lines or JSON lines, with untrusted text escaped |
 //! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, the program frame, and the verbs of the binaries |
 //!
@@ -50,6 +50,7 @@ mod delivery;
 mod doctor;
 mod failure;
 mod gates;
+pub mod governance;
 #[cfg(feature = "cli")]
 mod help;
 mod image;

@@ -146,6 +146,11 @@ impl OpenedImage {
         }
     }
 
+    /// The store that holds the image.
+    pub(crate) fn store(&self) -> &dyn Source {
+        &*self.store
+    }
+
     /// The manifest or index.
     pub(crate) async fn manifest(&self) -> Result<Manifest, Failure> {
         self.store.manifest(&self.reference).await.map_err(|error| {

@@ -55,6 +55,7 @@
 //! Pull from the source, pull and push at the destination; see [`copy()`] for the Amazon ECR actions.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod attestation;
 pub mod content;
 pub mod copy;
 #[cfg(feature = "ecr")]
@@ -62,6 +63,7 @@ pub mod copy;
 pub mod ecr;
 mod journal;
 pub mod layout;
+pub mod policy;
 mod record;
 pub mod registry;
 pub mod retry;

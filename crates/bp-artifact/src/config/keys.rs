@@ -19,6 +19,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// A whole number from 1.
     Count,
+    /// A whole number from 0.
+    Number,
     /// A whole number from 1, or a percentage in quotes.
     CountOrPercent,
     /// An HTTP status.
@@ -328,6 +330,90 @@ pub(super) const GATE: &[Key] = &[
     ),
 ];
 
+/// The keys of `[environment.policy]`. Neither variables nor flags set them.
+pub(super) const POLICY: &[Key] = &[
+    key(
+        "policy.from",
+        Kind::Text,
+        "The environments from which images enter, any of them, separated by commas; defaults to the one before.",
+    ),
+    key("policy.soak", Kind::Text, "How long an image must have been in the environment before, as in 24h."),
+    key("policy.proven", Kind::OneOf(&[ON, OFF]), "Whether a deployment must have been proven there."),
+    key(
+        "policy.approvals",
+        Kind::Count,
+        "How many approvers must approve; neither builder nor requester counts.",
+    ),
+    key("policy.approval-expiry", Kind::Text, "How long an approval is valid; defaults to 72h."),
+    key(
+        "policy.branches",
+        Kind::Text,
+        "The branches that images are built from, with * for any characters, separated by commas, as in main, release/*.",
+    ),
+    key(
+        "policy.forks",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether images built from forks may enter; defaults to off if there are `policy.branches`.",
+    ),
+    key("policy.wait", Kind::Text, "How long after the request an image enters at the earliest, as in 30m."),
+    key("policy.scan.critical", Kind::Number, "How many critical vulnerabilities are accepted."),
+    key("policy.scan.high", Kind::Number, "How many high ones."),
+    key("policy.scan.medium", Kind::Number, "How many medium ones."),
+    key("policy.scan.low", Kind::Number, "How many low ones."),
+    key(
+        "policy.scan.unfixed",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether vulnerabilities without a fix count; defaults to on.",
+    ),
+    key("policy.scan.max-age", Kind::Text, "How old the data of the scan may be; defaults to 24h."),
+    key(
+        "policy.referrers",
+        Kind::Text,
+        "Artifact types that must be attached to the image, separated by commas, as in application/spdx+json.",
+    ),
+    key(
+        "policy.keys",
+        Kind::Text,
+        "Files with public keys (PEM, P-256), separated by commas: records of this environment must be signed by one.",
+    ),
+    key(
+        "policy.require-record",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether deployments refuse an image without a valid record of this environment; defaults to off.",
+    ),
+];
+
+/// The keys of `[environment.policy.approver.<name>]`.
+const APPROVER: &[Key] = &[
+    key("key", Kind::Text, "The file with the public key (PEM, P-256) that verifies the approvals."),
+    key(
+        "aliases",
+        Kind::Text,
+        "The names in build systems, separated by commas: an image that one of them built or requested needs others.",
+    ),
+];
+
+/// The keys of `[environment.policy.freeze.<name>]`.
+const FREEZE: &[Key] = &[
+    key("zone", Kind::Text, "The time zone, as in Europe/Berlin; defaults to UTC."),
+    key("from", Kind::Text, "The beginning: a date and time, or with days a time, as in 16:00."),
+    key("until", Kind::Text, "The end, which is not part of it: a date and time, or with days a time."),
+    key("days", Kind::Text, "The days of every week, as in fri, sat, sun."),
+];
+
+/// The keys of `[environment.policy.signature.<name>]`.
+const SIGNATURE: &[Key] = &[
+    key("key", Kind::Text, "The file with the public key of a cosign signature."),
+    key(
+        "identity",
+        Kind::Text,
+        "The identity in the certificate of a keyless signature, with * for any characters.",
+    ),
+    key("issuer", Kind::Text, "The issuer of the identity, exactly."),
+    key("trusted-root", Kind::Text, "The file with Sigstore's trusted root."),
+    key("signing-profile", Kind::Text, "The ARN of the signing profile of Amazon ECR's managed signing."),
+];
+
 /// A table of named tables: `[environment.service.<name>]`.
 pub(super) struct Table {
     pub(super) name: &'static str,
@@ -335,7 +421,17 @@ pub(super) struct Table {
 }
 
 /// The named tables of an environment.
-const TABLES: &[Table] = &[Table { name: "service", keys: DEPLOYED }, Table { name: "gate", keys: GATE }];
+const TABLES: &[Table] = &[
+    Table { name: "service", keys: DEPLOYED },
+    Table { name: "gate", keys: GATE },
+    Table { name: "policy.approver", keys: APPROVER },
+    Table { name: "policy.freeze", keys: FREEZE },
+    Table { name: "policy.signature", keys: SIGNATURE },
+];
+
+/// The named tables of `[environment.policy]`.
+pub(super) const POLICY_TABLES: [(&str, &[Key]); 3] =
+    [("approver", APPROVER), ("freeze", FREEZE), ("signature", SIGNATURE)];
 
 /// The keys that a table accepts.
 #[derive(Clone)]
@@ -355,7 +451,7 @@ impl Keys {
 
     /// The settings of an environment, besides its name.
     pub(super) fn environment() -> Self {
-        Keys { tables: TABLES, ..Keys::of(ENVIRONMENT.iter().chain(DEPLOYED)) }
+        Keys { tables: TABLES, ..Keys::of(ENVIRONMENT.iter().chain(POLICY).chain(DEPLOYED)) }
     }
 
     /// The settings of a service, besides its name.

@@ -300,10 +300,10 @@ fn flatten(
             }
             (_, DeValue::String(text)) => text.to_string(),
             (
-                Some(Key { kind: Kind::Count | Kind::CountOrPercent | Kind::Status, .. }),
+                Some(Key { kind: Kind::Count | Kind::Number | Kind::CountOrPercent | Kind::Status, .. }),
                 DeValue::Integer(number),
             ) => digits(number),
-            (Some(Key { kind: Kind::Count | Kind::Status, .. }), other) => {
+            (Some(Key { kind: Kind::Count | Kind::Number | Kind::Status, .. }), other) => {
                 let reason = format!("`{path}` is a number, found {}", kind(other));
                 return Err(at.invalid(start, reason));
             }

@@ -86,6 +86,9 @@ impl ConfigLoader {
                 if Keys::environment().find(&flag.key).is_none() {
                     return Err(flag.invalid(format!("unknown setting {:?}", flag.key)));
                 }
+                if flag.key.starts_with("policy.") {
+                    return Err(flag.invalid(format!("`{}` can be set only in a file", flag.key)));
+                }
                 settings.insert(flag.clone());
             }
         }

@@ -9,6 +9,7 @@ mod manifests;
 mod model;
 mod name;
 mod origin;
+mod policy;
 mod read;
 mod release;
 mod schema;
@@ -29,6 +30,10 @@ pub use model::{
 };
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;
+pub use policy::{
+    ApprovalRule, Approver, Freeze, FreezeWindow, PolicyConfig, PolicyName, RecordRule, ScanBudget, Severity,
+    Signatory, SignatureRule,
+};
 pub use release::ReleaseConfig;
 pub use schema::config_schema;
 pub use steps::TrafficSteps;

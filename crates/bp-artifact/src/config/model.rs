@@ -8,6 +8,7 @@ use super::{
     manifests::ManifestsConfig,
     name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload},
     origin::Origin,
+    policy::PolicyConfig,
     release::ReleaseConfig,
     traffic::TrafficConfig,
 };
@@ -102,6 +103,7 @@ pub struct EnvironmentConfig {
     pub(super) registry: Registry,
     pub(super) services: Vec<ServiceConfig>,
     pub(super) gates: Vec<GateConfig>,
+    pub(super) policy: PolicyConfig,
     pub(super) settings: Vec<Setting>,
     pub(super) origin: Origin,
     pub(super) file: String,
@@ -341,6 +343,11 @@ impl EnvironmentConfig {
     /// The gates between the stages of a deployment, in the order of their names.
     pub fn gates(&self) -> &[GateConfig] {
         &self.gates
+    }
+
+    /// What an image needs to enter the environment.
+    pub fn policy(&self) -> &PolicyConfig {
+        &self.policy
     }
 
     /// The services with these names; without names, all of them or else the only one.

@@ -12,6 +12,7 @@ use super::{
     manifests,
     name::is_dns_name,
     origin::Origin,
+    policy::{self, PolicyConfig},
     release, services, shift,
     tags::tags,
     tasks,
@@ -57,11 +58,14 @@ pub(super) fn config(file: &str, layer: FileLayer) -> Result<Config, ConfigError
         return Err(missing("it has no [[environment]]"));
     }
     services::check_order(&layer.services)?;
-    let mut environments = Vec::with_capacity(layer.environments.len());
+    let names: Vec<Environment> = layer.environments.iter().map(|(name, ..)| name.clone()).collect();
+    let mut environments: Vec<EnvironmentConfig> = Vec::with_capacity(layer.environments.len());
     for (name, origin, settings) in layer.environments {
+        let before = environments.last().map(|environment| &environment.name);
+        let policy = policy::read(&settings, &names, before)?;
         let reader =
             EnvironmentReader { file, project: &layer.project, services: &layer.services, name, origin };
-        environments.push(reader.environment(settings)?);
+        environments.push(reader.environment(settings, policy)?);
     }
     Ok(Config { file: file.to_owned(), project, environments })
 }
@@ -76,7 +80,11 @@ struct EnvironmentReader<'a> {
 }
 
 impl EnvironmentReader<'_> {
-    fn environment(self, mut settings: Settings) -> Result<EnvironmentConfig, ConfigError> {
+    fn environment(
+        self,
+        mut settings: Settings,
+        policy: PolicyConfig,
+    ) -> Result<EnvironmentConfig, ConfigError> {
         let account: Option<AccountId> = settings.parse("account")?;
         let region: Region = required(&settings, "region", &self.name, &self.origin)?;
         let role: Option<RoleArn> = settings.parse("role")?;
@@ -107,6 +115,7 @@ impl EnvironmentReader<'_> {
             registry,
             services,
             gates,
+            policy,
             settings: settings.into_list(),
             origin: self.origin,
             file: self.file.to_owned(),

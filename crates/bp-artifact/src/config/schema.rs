@@ -1,8 +1,8 @@
 //! The JSON Schema of `bp.toml` for editors, generated from the keys that the parser accepts.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::keys::{GATE_KINDS, Key, Keys, Kind, NAME, NAME_FORM, PROJECT, SERVICE_NAME};
+use super::keys::{GATE_KINDS, Key, Keys, Kind, NAME, NAME_FORM, POLICY_TABLES, PROJECT, SERVICE_NAME};
 
 /// The JSON Schema (draft 2020-12) of `bp.toml`.
 ///
@@ -33,6 +33,13 @@ pub fn config_schema() -> Value {
         "propertyNames": { "pattern": NAME_FORM },
         "additionalProperties": gate,
     });
+    for (name, keys) in POLICY_TABLES {
+        environment["properties"]["policy"]["properties"][name] = json!({
+            "type": "object",
+            "propertyNames": { "pattern": NAME_FORM },
+            "additionalProperties": section(keys),
+        });
+    }
     let mut service = section(Keys::service().named(&SERVICE_NAME).iter());
     service["required"] = json!(["name", "repository"]);
     let mut project = section(PROJECT);
@@ -70,28 +77,32 @@ pub fn config_schema() -> Value {
     })
 }
 
-/// A table with these keys; a key with a dot belongs to a nested table.
+/// A table with these keys; a key with dots belongs to a nested table.
 fn section<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
-    let mut properties = Map::new();
+    let mut table = empty();
     for key in keys {
-        let value = value(key);
-        match key.name.split_once('.') {
-            None => drop(properties.insert(key.name.to_owned(), value)),
-            Some((table, "*")) => {
-                let any = json!({ "type": "object", "additionalProperties": value });
-                properties.insert(table.to_owned(), any);
+        insert(&mut table, key.name, value(key));
+    }
+    table
+}
+
+fn empty() -> Value {
+    json!({ "type": "object", "additionalProperties": false, "properties": {} })
+}
+
+/// Inserts the schema of a key. A name that ends in `*` matches all keys of its table.
+fn insert(table: &mut Value, name: &str, value: Value) {
+    match name.split_once('.') {
+        None if name == "*" => *table = json!({ "type": "object", "additionalProperties": value }),
+        None => table["properties"][name] = value,
+        Some((below, rest)) => {
+            let below = &mut table["properties"][below];
+            if below.is_null() {
+                *below = empty();
             }
-            Some((table, name)) => {
-                let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
-                let (name, value) = match name.strip_suffix(".*") {
-                    Some(below) => (below, json!({ "type": "object", "additionalProperties": value })),
-                    None => (name, value),
-                };
-                properties.entry(table).or_insert_with(empty)["properties"][name] = value;
-            }
+            insert(below, rest, value);
         }
     }
-    json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
 
 fn value(key: &Key) -> Value {
@@ -101,6 +112,7 @@ fn value(key: &Key) -> Value {
         Kind::Form(pattern) => json!({ "type": "string", "description": about, "pattern": pattern }),
         Kind::OneOf(words) => json!({ "enum": words, "description": about }),
         Kind::Count => json!({ "type": "integer", "minimum": 1, "description": about }),
+        Kind::Number => json!({ "type": "integer", "minimum": 0, "description": about }),
         Kind::Status => json!({ "type": "integer", "minimum": 100, "maximum": 599, "description": about }),
         Kind::True => json!({ "const": true, "description": about }),
         Kind::Words => json!({

@@ -53,7 +53,9 @@ pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<
         own.underlay(&*settings);
         own.underlay(everywhere);
         own.retain(|key| {
-            !key.starts_with("gate.") && ENVIRONMENT.iter().all(|of_environment| of_environment.name != key)
+            !key.starts_with("gate.")
+                && !key.starts_with("policy.")
+                && ENVIRONMENT.iter().all(|of_environment| of_environment.name != key)
         });
         for platform in ["ecs", "eks"] {
             // The environment sets the cluster, the service its target: without either there is no target.

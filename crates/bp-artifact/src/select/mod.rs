@@ -134,13 +134,19 @@ serde_as_text!(TagSelector);
 /// ```
 /// assert!(bp_artifact::select::Glob::new("main-*").matches("main-2026"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Glob(String);
 
 impl Glob {
     /// The pattern `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Glob(text.into())
+    }
+
+    /// The pattern.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Whether the complete `text` matches. The time is bounded by the product of both lengths.

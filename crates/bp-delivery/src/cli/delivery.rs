@@ -11,7 +11,10 @@ use bp_eks::traffic::Slots;
 use clap::Args;
 
 use super::{ConfigArgs, GivenFlags, ImageTimeoutArgs, WaitArgs};
-use crate::{Clients, Delivery, Failure, Session, Ui, image::ConfirmExisting, image_wait, wait_for_image};
+use crate::{
+    Clients, Delivery, Failure, Session, Ui, governance::Admission, image::ConfirmExisting, image_wait,
+    wait_for_image,
+};
 
 /// The environment to work on.
 #[derive(Debug, Clone, Args)]
@@ -38,8 +41,9 @@ impl EnvironmentArgs {
         let config = self.config.load(&self.env)?;
         let environment = config.environment(&self.env)?;
         let service = environment.service(service.service.as_ref())?;
+        let admission = Admission::of(&config, environment)?;
         let clients = Session::from_env()?.open(environment).await?;
-        Ok(Delivery::new(environment.clone(), service.clone(), clients))
+        Ok(Delivery::new(environment.clone(), service.clone(), clients).admission(admission))
     }
 
     /// Reads `bp.toml` and authenticates to the environment, for work on objects that belong to no service. Does not
@@ -96,9 +100,11 @@ impl EnvironmentArgs {
         let config = self.config.load(&self.env)?;
         let environment = config.environment(&self.env)?;
         let services = environment.choose(names, all)?;
+        let admission = Admission::of(&config, environment)?;
         let clients = Session::from_env()?.open(environment).await?;
-        let delivery =
-            |service: &ServiceConfig| Delivery::new(environment.clone(), service.clone(), clients.clone());
+        let delivery = |service: &ServiceConfig| {
+            Delivery::new(environment.clone(), service.clone(), clients.clone()).admission(admission.clone())
+        };
         Ok(services.into_iter().map(delivery).collect())
     }
 }
@@ -212,7 +218,9 @@ impl ImageArgs {
             Some(confirming) => confirming,
             None => &*resolver,
         };
-        resolve(resolver, &wanted).await.map_err(|error| missing(error, delivery))
+        let image = resolve(resolver, &wanted).await.map_err(|error| missing(error, delivery))?;
+        delivery.admit(&image).await?;
+        Ok(image)
     }
 
     /// The image reference in the environment's registry, and the resolved image if the artifact contains its

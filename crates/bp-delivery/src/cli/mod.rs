@@ -4,6 +4,7 @@ mod config;
 mod copy;
 mod delivery;
 mod end;
+mod governance;
 mod receipt;
 mod registry;
 
@@ -21,6 +22,7 @@ pub use self::{
         TakeOverArgs,
     },
     end::{NoWaitArgs, RollbackOnCancelArgs},
+    governance::{GovernanceArgs, SignArgs},
     receipt::ReceiptArgs,
     registry::{AuthfileArgs, ConnectionArgs, RegistryArgs},
 };

@@ -20,7 +20,7 @@ use bp_eks::{Manifests, manifests::ManifestSet};
 use jiff::Timestamp;
 
 use self::ecs::Build;
-use crate::{Clients, Failure};
+use crate::{Clients, Failure, governance::Admission, promotion::registries};
 
 /// One service in an environment, with the clients to deploy it.
 #[derive(Debug, Clone)]
@@ -35,6 +35,7 @@ pub struct Delivery {
     poll_interval: Option<Duration>,
     take_over: bool,
     accept_unproven_rollback: bool,
+    admission: Option<Admission>,
     build: Build,
 }
 
@@ -50,8 +51,32 @@ impl Delivery {
             poll_interval: None,
             take_over: false,
             accept_unproven_rollback: false,
+            admission: None,
             build: Build::default(),
         }
+    }
+
+    /// Sets the check of images that the environment requires, if any.
+    pub fn admission(mut self, admission: Option<Admission>) -> Self {
+        self.admission = admission;
+        self
+    }
+
+    /// Checks that the image may be deployed: see [`Admission::check`]. Without such a check, every image may.
+    ///
+    /// # Errors
+    /// As [`Admission::check`].
+    ///
+    /// # Permissions
+    /// Pull from the service's repository.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn admit(&self, image: &ResolvedImage) -> Result<(), Failure> {
+        let Some(admission) = &self.admission else { return Ok(()) };
+        let side = (&self.environment, &self.clients);
+        let client = registries(&[side], self.clients.endpoints())?;
+        admission.check(&client.repository(image.reference.repository()), image.digest()).await
     }
 
     /// Sets the build of the image: new revisions on ECS get the tags Commit and Version.

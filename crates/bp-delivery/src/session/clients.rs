@@ -51,6 +51,11 @@ impl Clients {
         Clients { config, endpoints, clusters: Arc::default() }
     }
 
+    /// The endpoint overrides.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
     /// Whether there are AWS credentials.
     ///
     /// # Permissions

@@ -3,6 +3,8 @@
 //! A program with one verb is one line, [`program::run`]; so is one with all of them as subcommands,
 //! [`multicall::run`](crate::multicall::run).
 
+mod approve;
+mod audit;
 mod completions;
 mod config;
 mod copy;
@@ -21,6 +23,7 @@ mod login;
 mod ls;
 mod man;
 mod promote;
+mod recall;
 mod record;
 mod refresh_pull_secret;
 mod rollback;
@@ -34,6 +37,8 @@ mod wait;
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
+    approve::Approve,
+    audit::Audit,
     completions::Completions,
     config::Configuration,
     copy::Copy,
@@ -50,6 +55,7 @@ pub use self::{
     ls::List,
     man::ManPages,
     promote::Promote,
+    recall::Recall,
     record::Record,
     refresh_pull_secret::RefreshPullSecret,
     rollback::Rollback,
@@ -84,6 +90,8 @@ impl Entry {
 /// Every verb of this build.
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
+        Entry::of::<Approve>(),
+        Entry::of::<Audit>(),
         Entry::of::<Completions>(),
         Entry::of::<Configuration>(),
         Entry::of::<Copy>(),
@@ -103,6 +111,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<List>(),
         Entry::of::<ManPages>(),
         Entry::of::<Promote>(),
+        Entry::of::<Recall>(),
         Entry::of::<Record>(),
         Entry::of::<RefreshPullSecret>(),
         Entry::of::<Rollback>(),

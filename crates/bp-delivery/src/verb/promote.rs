@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use bp_artifact::{
     Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector, text::single_line,
 };
-use bp_promote::copy::RunPlan;
+use bp_promote::{
+    content::Reference,
+    copy::{RunPlan, RunReport},
+};
 use tokio::time::Instant;
 
 use crate::{
     Failure, Session, Ui,
-    cli::{self, CopyArgs, ReplicationArgs},
+    cli::{self, CopyArgs, GovernanceArgs, ReplicationArgs},
+    governance::{Decided, Governance, GovernanceOptions},
     image_wait,
     plan_file::{self, check_unmoved},
     program::Verb,
@@ -46,6 +50,8 @@ pub struct Promote {
     /// has moved since
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "all_tags", "names", "plan"])]
     apply: Option<PathBuf>,
+    #[command(flatten)]
+    rules: GovernanceArgs,
     #[command(flatten)]
     replication: ReplicationArgs,
     #[command(flatten)]
@@ -86,6 +92,8 @@ impl Verb for Promote {
         let to = config.environment(&self.to)?;
         let from = match &self.from {
             Some(name) => config.environment(name)?,
+            // An image that the build has pushed to the first environment gets its record there.
+            None if config.previous(&to.name).is_none() && to.policy().records.is_some() => to,
             None => config.previous(&to.name).ok_or_else(|| {
                 Failure::bad_input(format!("{} is the first environment of bp.toml: add --from", to.name))
             })?,
@@ -95,6 +103,12 @@ impl Verb for Promote {
             (false, None) => Some(Artifact::read(&self.artifact)?),
             (true, _) | (_, Some(_)) => None,
         };
+        let options = GovernanceOptions {
+            key: self.rules.sign.key.as_deref(),
+            artifact: artifact.as_ref(),
+            break_glass: self.rules.break_glass.clone(),
+        };
+        let governance = Governance::new(&config, from, to, options)?;
         let services = to.choose(&self.services.services, self.services.all)?;
         let session = Session::from_env()?;
         let (reads, writes) = (session.open(from).await?, session.open(to).await?);
@@ -171,6 +185,14 @@ impl Verb for Promote {
             plan.findings = promotion.check(&plan).await;
             return Ok(ui.planned(&plan));
         }
+        let (images, decided) = self.decide(&governance, images, &ui).await?;
+        if self.rules.explain {
+            return Ok(if decided.iter().all(|decided| governance.admits(decided)) {
+                ExitCode::Done
+            } else {
+                ExitCode::Refused
+            });
+        }
         promotion.check_record_file()?;
         let report = match &plan {
             Some(plan) => ui.follow(promotion.apply(plan, images)).await,
@@ -183,6 +205,7 @@ impl Verb for Promote {
         if let (Err(error), true) = (&recorded, report.failed().next().is_some()) {
             ui.say(error);
         }
+        let entered = record(&governance, &promotion, &report, &routes, decided).await;
         let report = report.into_result()?;
         let promoted = report.images.iter().zip(&routes).filter_map(|(image, route)| {
             let (digest, _) = image.result.as_ref().ok()?;
@@ -190,11 +213,70 @@ impl Verb for Promote {
         });
         let promoted: Vec<String> = promoted.collect();
         ui.results(promoted, &report);
+        entered?;
         recorded.map(|()| ExitCode::Done)
     }
 }
 
+/// Records the images that were copied.
+async fn record(
+    governance: &Governance,
+    promotion: &Promotion,
+    report: &RunReport,
+    routes: &[Route<'_>],
+    decided: Vec<Decided>,
+) -> Result<(), Failure> {
+    for ((image, route), decided) in report.images.iter().zip(routes).zip(decided) {
+        let Ok((_, outcome)) = &image.result else { continue };
+        let destination = promotion.client().repository(route.to);
+        let tag = image.reference.parse::<Tag>().ok().map(|tag| tag.to_string());
+        let recorded = governance.record(&destination, decided, *outcome, tag, image.previous.clone()).await;
+        recorded.map_err(|error| {
+            let what = format!("{} was copied, but its record is missing", image.reference);
+            error.context(what).hint("run the promotion again")
+        })?;
+    }
+    Ok(())
+}
+
 impl Promote {
+    /// Decides on each image by the rules of the environment, and refuses all if one may not enter. The images are then
+    /// those of the decisions, by digest.
+    async fn decide(
+        &self,
+        governance: &Governance,
+        images: Vec<Pair>,
+        ui: &Ui,
+    ) -> Result<(Vec<Pair>, Vec<Decided>), Failure> {
+        let (mut pinned, mut all) = (Vec::with_capacity(images.len()), Vec::with_capacity(images.len()));
+        let mut refused = None;
+        for (from, to) in images {
+            let digest = match &from.reference {
+                Reference::Digest(digest) => digest.clone(),
+                Reference::Tag(_) => from.store.manifest(&from.reference).await?.digest,
+            };
+            let decided = governance.decide(&from.store, &to.store, &digest).await?;
+            let is_admitted = governance.admits(&decided);
+            if self.rules.explain {
+                ui.result(&decided.decision, &decided.decision);
+            } else if !is_admitted {
+                ui.say(&decided.decision);
+            }
+            if !is_admitted {
+                refused.get_or_insert_with(|| to.store.repository().at(digest.clone()));
+            }
+            pinned.push((from.store.at(digest), to));
+            all.push(decided);
+        }
+        match refused {
+            Some(image) if !self.rules.explain => Err(Failure::refused(format!(
+                "{image} may not enter {}: nothing was copied; see promote --explain",
+                self.to
+            ))),
+            Some(_) | None => Ok((pinned, all)),
+        }
+    }
+
     /// The image under the names of --as, if there are any.
     fn named(&self, image: Pair) -> Vec<Pair> {
         if self.names.is_empty() {

@@ -259,6 +259,14 @@ impl Registry {
         self.tag(repository, tag, image.digest());
     }
 
+    /// Deletes a manifest of `repository` and the tags that point to it. Returns whether it existed.
+    pub fn delete(&self, repository: &str, digest: &str) -> bool {
+        let mut store = self.store();
+        let Some(repository) = store.repositories.get_mut(repository) else { return false };
+        repository.tags.retain(|_, tagged| tagged != digest);
+        repository.manifests.remove(digest).is_some()
+    }
+
     /// A new password for user `AWS` that is valid for `lifetime`, as from ECR's GetAuthorizationToken.
     pub fn log_in(&self, lifetime: Duration) -> String {
         let password = secret();
