@@ -148,7 +148,10 @@ impl Ui {
     fn with(printer: Printer, json: bool, ci: Ci) -> Self {
         let (board, live, step) = (Mutex::default(), Mutex::default(), Mutex::default());
         let detail = if printer.draws() { Detail::Terminal } else { Detail::Log };
-        Ui { state: Arc::new(UiState { json, printer, board, live, step, stop: Stop::default(), ci }), detail }
+        Ui {
+            state: Arc::new(UiState { json, printer, board, live, step, stop: Stop::default(), ci }),
+            detail,
+        }
     }
 
     /// The same output with results and failures only, on a terminal and in a log. For tours, not for pipelines.
