@@ -80,12 +80,6 @@ impl Clients {
             .map_err(|error| AwsError::of(&error));
         (identity, time.latest())
     }
-
-    /// The endpoint overrides.
-    pub(crate) fn endpoints(&self) -> &Endpoints {
-        &self.endpoints
-    }
-
     /// Amazon ECR in the region of `registry`, or in the environment's region if it is not an ECR registry.
     pub fn ecr(&self, registry: &Registry) -> aws_sdk_ecr::Client {
         let mut config = aws_sdk_ecr::config::Builder::from(&self.config).interceptor(RequestSpans);
