@@ -22,7 +22,7 @@ pub use self::{
     },
     end::{NoWaitArgs, RollbackOnCancelArgs},
     receipt::ReceiptArgs,
-    registry::{AuthfileArgs, ConnectionArgs, RegistryArgs},
+    registry::{AuthfileArgs, ConnectionArgs, ReadingTimeArgs, RegistryArgs},
 };
 use crate::{Failure, Output};
 
