@@ -93,6 +93,9 @@ impl FromStr for Registry {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let wrong = |reason: String| ParseError::new("a registry host", text, reason);
+        if text.contains('/') {
+            return Err(wrong(BARE.to_owned()));
+        }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (text, None),
@@ -125,6 +128,7 @@ impl FromStr for Registry {
 }
 
 const HOST: &str = "expected a host name such as registry.example.com, with :port if needed";
+const BARE: &str = "expected a host name with :port if needed, without https:// and without a path";
 const PORT: &str = "the port is not a number from 1 to 65535";
 
 fn number(port: &str) -> Option<NonZeroU16> {
@@ -511,6 +515,9 @@ mod tests {
             ("r.example.com:", "the port"),
             ("r.example.com:65536", "the port"),
             ("[::1", "expected a host name"),
+            ("https://r.example.com", "without https://"),
+            ("r.example.com:5000/mirror", "without a path"),
+            ("r.example.com:5000/", "without a path"),
             ("::1", "expected a host name"),
             ("[::1%25eth0]", "expected a host name"),
             ("user@r.example.com", "expected a host name"),

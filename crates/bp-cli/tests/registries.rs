@@ -4,10 +4,10 @@
 #[path = "../../bp-artifact/tests/console/mod.rs"]
 mod console;
 
-use std::{path::Path, process::Stdio};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use bp_sandbox::{
-    Image, ImageBuilder, Sandbox, Served,
+    Effect, Fault, Image, ImageBuilder, Sandbox, Served,
     registry::{Auth, RegistryOptions},
 };
 use serde_json::Value;
@@ -225,6 +225,27 @@ async fn errors_state_what_failed_and_what_to_do() {
     stage.sandbox.registry(DESTINATION).push(&other, "shop/web", "1.4.2");
     let end = stage.run(&["copy", "--no-clobber", IMAGE, "dst.example.com/shop/web:1.4.2"]).await;
     assert_eq!(end.code, 5, "{end:?}");
+}
+
+#[tokio::test]
+async fn the_time_of_reading_commands_is_limited() {
+    let stage = Stage::new().await;
+    for (operation, arguments) in [
+        ("GET tags", &["ls", "src.example.com/shop/web"][..]),
+        ("HEAD manifest", &["digest", IMAGE]),
+        ("GET manifest", &["digest", "--platform", "linux/amd64", IMAGE]),
+        ("GET blob", &["inspect", "--platform", "linux/amd64", IMAGE]),
+    ] {
+        let slow = Fault::new(Effect::Delay(Duration::from_secs(3600))).at(SOURCE).on(operation);
+        stage.sandbox.faults().inject(slow);
+        let end = stage.run(&[arguments, &["--timeout", "500ms"]].concat()).await;
+        assert_eq!(end.code, 7, "{arguments:?}: {end:?}");
+        assert!(end.stderr.contains("500ms (--timeout)") && end.stdout.is_empty(), "{end:?}");
+        let end = stage.run(&[arguments, &["--timeout", "1m"]].concat()).await;
+        assert_eq!(end.code, 0, "{arguments:?}: {end:?}");
+    }
+    let end = stage.run(&["ls", "src.example.com/shop/web", "--timeout", "soon"]).await;
+    assert!(end.code == 2 && end.stderr.contains("--timeout"), "{end:?}");
 }
 
 #[tokio::test]

@@ -135,18 +135,16 @@ impl Classified for PutError {
 
 impl Transient for PutError {
     fn retries(&self) -> Retries {
-        let has = |codes: [&str; 2]| match self {
-            PutError::Destination(StoreError::Registry(error)) => {
-                codes.iter().any(|code| error.has_code(code))
+        match self {
+            PutError::Destination(StoreError::Registry(error))
+                if error.has_code("DIGEST_INVALID") || error.has_code("SIZE_INVALID") =>
+            {
+                Retries::AtMost(2)
             }
-            PutError::Destination(_) | PutError::Source(_) => false,
-        };
-        if has(["DIGEST_INVALID", "SIZE_INVALID"]) {
-            Retries::AtMost(2)
-        } else if has(["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]) {
-            Retries::AtMost(4)
-        } else {
-            self.inner().retries()
+            PutError::Destination(StoreError::Registry(error)) if error.is_lost_upload() => {
+                Retries::AtMost(4)
+            }
+            PutError::Destination(error) | PutError::Source(error) => error.retries(),
         }
     }
 

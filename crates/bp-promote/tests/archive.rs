@@ -196,6 +196,103 @@ async fn rejects_unreadable_archives_with_the_reason() {
     assert!(source.contains("write a new archive"), "{source}");
 }
 
+/// The files of a layout with their names.
+fn files(image: &Image) -> Vec<(String, Vec<u8>)> {
+    let directory = tempfile::tempdir().unwrap();
+    image.write_layout(directory.path(), "v1").unwrap();
+    let blobs = fs::read_dir(directory.path().join("blobs/sha256")).unwrap();
+    let names = blobs.map(|blob| format!("blobs/sha256/{}", blob.unwrap().file_name().to_str().unwrap()));
+    let names: Vec<_> = names.chain(["oci-layout", "index.json"].map(str::to_owned)).collect();
+    names.into_iter().map(|name| (name.clone(), fs::read(directory.path().join(name)).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn reads_every_format_of_archives() {
+    let image = multi();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    type Write = fn(&mut tar::Builder<fs::File>, &str, &[u8]);
+    // The extended headers of Python and of Go, and names that are stored twice, of which the last one counts.
+    let pax: Write = |archive, name, bytes| {
+        let times = [("mtime", &b"1700000000.123456789"[..]), ("path", name.as_bytes())];
+        archive.append_pax_extensions(times).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, "shortened", bytes).unwrap();
+    };
+    let twice: Write = |archive, name, bytes| {
+        for bytes in [&b"old"[..], bytes] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            archive.append_data(&mut header, name, bytes).unwrap();
+        }
+    };
+    // A long name, which leads to the same file.
+    let long: Write = |archive, name, bytes| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, format!("{}{name}", "./".repeat(80)), bytes).unwrap();
+    };
+    for write in [pax, twice, long] {
+        let mut archive = tar::Builder::new(fs::File::create(&path).unwrap());
+        // What `docker save` adds for older versions.
+        write(&mut archive, "manifest.json", b"[]");
+        write(&mut archive, "repositories", b"{}");
+        for (name, bytes) in files(&image) {
+            write(&mut archive, &name, &bytes);
+        }
+        archive.finish().unwrap();
+        let unpacked = directory.path().join("unpacked");
+        let from_pipe = OciLayout::unpack(fs::File::open(&path).unwrap(), &unpacked).await.unwrap();
+        for layout in [OciLayout::open(&path).await.unwrap(), from_pipe] {
+            let world = World::plain();
+            load(&world, layout).await.unwrap();
+            world.assert_copied(&image);
+        }
+        fs::remove_dir_all(&unpacked).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn states_how_to_create_an_archive_that_can_be_read() {
+    let image = single();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    for (kind, part) in [
+        (tar::EntryType::Link, "--hard-dereference"),
+        (tar::EntryType::Symlink, "--dereference"),
+        (tar::EntryType::GNUSparse, "--sparse"),
+    ] {
+        let mut archive = tar::Builder::new(fs::File::create(&path).unwrap());
+        for (n, (name, bytes)) in files(&image).into_iter().enumerate() {
+            let mut header = tar::Header::new_gnu();
+            if n == 0 {
+                header.set_entry_type(kind);
+                header.set_size(0);
+                header.set_link_name("../cache/layer").unwrap();
+                archive.append_data(&mut header, name, &b""[..]).unwrap();
+            } else {
+                header.set_size(bytes.len() as u64);
+                archive.append_data(&mut header, name, &bytes[..]).unwrap();
+            }
+        }
+        archive.finish().unwrap();
+        let error = load(&World::plain(), OciLayout::open(&path).await.unwrap()).await.unwrap_err();
+        let said = bp_artifact::error::chain(&error);
+        assert!(said.contains(part), "{kind:?}: {said}");
+    }
+    // The whole layout in a directory of the archive.
+    let mut archive = tar::Builder::new(fs::File::create(&path).unwrap());
+    for (name, bytes) in files(&image) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, format!("./out/web/{name}"), &bytes[..]).unwrap();
+    }
+    archive.finish().unwrap();
+    let said = OciLayout::open(&path).await.unwrap_err().to_string();
+    assert!(said.contains("tar -C out/web -cf"), "{said}");
+}
+
 #[tokio::test]
 async fn rejects_entries_outside_the_directory() {
     let directory = tempfile::tempdir().unwrap();

@@ -145,6 +145,10 @@ async fn reads_fallback_tags_if_the_referrers_api_returns_no_index() {
         (200, "<html>"),
         (200, "{}"),
         (200, r#"{"errors":[]}"#),
+        (200, ""),
+        (204, ""),
+        (302, ""),
+        (410, ""),
     ] {
         for host in [SRC, DST] {
             let destination = RegistryOptions::default().without_referrers();
@@ -595,18 +599,19 @@ async fn a_quota_is_not_an_immutable_tag() {
         world.sandbox.registry(DST).push(&single(), "shop/web", "v1");
         let body = json!({ "errors": [{ "code": code, "message": message }] }).to_string();
         // The children are pushed by digest; the last push is that of the tag.
-        world.sandbox.faults().inject(Fault::new(answer(status, &body)).at(DST).on("PUT manifest").after(2));
+        let refused = Fault::new(answer(status, &body)).at(DST).on("PUT manifest").after(2).times(100);
+        world.sandbox.faults().inject(refused);
         let error = world.copy().await.unwrap_err();
         assert_eq!(matches!(&error, CopyError::TagTaken { .. }), is_tag, "{message}: {error:?}");
         assert_eq!(error.class(), ErrorClass::Refused);
         assert!(bp_artifact::error::chain(&error).contains(message), "{error:?}");
     }
-    // Another writer has pushed the same image.
+    // Another writer pushes at the same time.
     let world = World::plain();
     let image = multi();
     world.push(&image);
     let body = r#"{"errors":[{"code":"CONFLICT","message":"concurrent modification"}]}"#;
-    world.sandbox.faults().inject(Fault::new(answer(409, body)).at(DST).on("PUT manifest").after(2));
+    world.sandbox.faults().inject(Fault::new(answer(409, body)).at(DST).on("PUT manifest").after(2).times(3));
     let error = world.copy().await.unwrap_err();
     assert!(matches!(&error, CopyError::Destination { .. }), "{error:?}");
     assert_eq!(world.copy().await.unwrap().outcome, CopyOutcome::Copied);
@@ -644,7 +649,8 @@ async fn a_tag_answered_by_a_cache_is_refused() {
         headers: vec![("content-type".into(), media_type.clone()), ("age".into(), "12".into())],
         body: String::from_utf8(bytes.to_vec()).unwrap(),
     };
-    world.sandbox.faults().inject(Fault::new(aged.clone()).at(SRC).on("GET manifest"));
+    // The cache does not ask the registry even if it is told to.
+    world.sandbox.faults().inject(Fault::new(aged.clone()).at(SRC).on("GET manifest").times(2));
     let error = world.copy().await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Refused);
     assert!(bp_artifact::error::chain(&error).contains("12 s old"), "{error:?}");

@@ -98,3 +98,71 @@ async fn gives_up_soon_on_a_registry_that_never_responded() {
     assert!(source.starts_with("127.0.0.1:1 cannot be reached"), "{source}");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
+
+/// A server that answers each request on a connection with what `respond` returns, byte for byte.
+async fn raw_server(respond: fn(&str) -> String) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = connection.read(&mut buffer).await {
+                    seen.extend_from_slice(&buffer[..read]);
+                    while let Some(end) = seen.windows(4).position(|part| part == b"\r\n\r\n") {
+                        let head: Vec<u8> = seen.drain(..end + 4).collect();
+                        let answer = respond(&String::from_utf8_lossy(&head));
+                        if connection.write_all(answer.as_bytes()).await.is_err() || answer.contains("close")
+                        {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_responses_that_are_framed_in_every_way() {
+    const BODY: &str = r#"{"mediaType":"a/b"}"#;
+    // A response to HEAD with a body; a body that ends with the connection, in chunks, of HTTP 1.0.
+    let with_body: fn(&str) -> String = |head| {
+        let digest = bp_artifact::Digest::sha256(BODY);
+        let length = BODY.len();
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ndocker-content-digest: {digest}\r\ncontent-length: {length}\r\n\r\n");
+        assert!(head.starts_with("HEAD ") || head.starts_with("GET "), "{head}");
+        format!("{answer}{BODY}")
+    };
+    let until_close: fn(&str) -> String = |_| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{BODY}");
+    let old: fn(&str) -> String = |_| format!("HTTP/1.0 200 OK\r\nx: close\r\n\r\n{BODY}");
+    let chunked: fn(&str) -> String = |head| {
+        let body = format!("{:x};a=b\r\n{BODY}\r\n0\r\nx-trailer: y\r\n\r\n", BODY.len());
+        let body = if head.starts_with("HEAD") { "" } else { &body };
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}")
+    };
+    let no_head: fn(&str) -> String = |head| {
+        if head.starts_with("HEAD") {
+            return "HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\ncontent-length: 20\r\n\r\n".to_owned();
+        }
+        format!("HTTP/1.1 200\r\nContent-Length: {}\r\n\r\n{BODY}", BODY.len())
+    };
+    for (name, respond) in
+        [("body", with_body), ("close", until_close), ("1.0", old), ("chunked", chunked), ("405", no_head)]
+    {
+        let address = raw_server(respond).await;
+        let client = RegistryClient::builder().build().unwrap();
+        let repository = client.repository(&format!("{address}/shop/web").parse().unwrap());
+        let tag = bp_promote::content::Reference::Tag("v1".parse().unwrap());
+        for _ in 0..3 {
+            let found =
+                repository.head(&tag).await.unwrap_or_else(|error| panic!("{name}: {error}")).unwrap();
+            assert_eq!(found.digest, bp_artifact::Digest::sha256(BODY), "{name}");
+            assert_eq!(repository.manifest(&tag).await.unwrap().bytes, BODY, "{name}");
+        }
+    }
+}

@@ -24,7 +24,7 @@ pub use self::{
     end::{NoWaitArgs, RollbackOnCancelArgs},
     governance::{GovernanceArgs, SignArgs},
     receipt::ReceiptArgs,
-    registry::{AuthfileArgs, ConnectionArgs, RegistryArgs},
+    registry::{AuthfileArgs, ConnectionArgs, ReadingTimeArgs, RegistryArgs},
 };
 use crate::{Failure, Output};
 

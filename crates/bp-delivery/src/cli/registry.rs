@@ -1,8 +1,8 @@
 //! Arguments for the access to registries.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use bp_artifact::Registry;
+use bp_artifact::{Registry, time::parse_duration};
 use bp_promote::registry::Login;
 use clap::Args;
 
@@ -57,6 +57,33 @@ pub struct RegistryArgs {
     creds: Vec<Creds>,
     #[command(flatten)]
     authfile: AuthfileArgs,
+}
+
+/// The time limit of a command that only reads.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ReadingTimeArgs {
+    /// How long the command may take: 90s, 15m, 1h30m; by default there is no limit
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+impl ReadingTimeArgs {
+    /// Runs the work of a command within the limit.
+    ///
+    /// # Errors
+    /// Those of the work; [`ExitCode::Unavailable`](bp_artifact::ExitCode::Unavailable) when it takes longer.
+    ///
+    /// # Permissions
+    /// Those of the work.
+    ///
+    /// # Cancel safety
+    /// That of the work, which is dropped when the time is over.
+    pub async fn limit<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let Some(timeout) = self.timeout else { return work.await };
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            Err(Failure::unavailable(format!("reading takes longer than {timeout:?} (--timeout)")))
+        })
+    }
 }
 
 /// The file of logins.

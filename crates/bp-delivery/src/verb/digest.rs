@@ -3,7 +3,12 @@
 use bp_artifact::{ExitCode, Platform};
 use serde_json::json;
 
-use crate::{Failure, Location, Ui, cli::RegistryArgs, program::Verb, registries::open};
+use crate::{
+    Failure, Location, Ui,
+    cli::{ReadingTimeArgs, RegistryArgs},
+    program::Verb,
+    registries::open,
+};
 
 /// Print the digest of an image in a registry or an OCI layout
 #[derive(Debug, clap::Args)]
@@ -16,6 +21,8 @@ pub struct ShowDigest {
     platform: Option<Platform>,
     #[command(flatten)]
     registries: RegistryArgs,
+    #[command(flatten)]
+    time: ReadingTimeArgs,
 }
 
 impl Verb for ShowDigest {
@@ -23,11 +30,14 @@ impl Verb for ShowDigest {
     const HELP: crate::help::Help = crate::help::verbs::DIGEST;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let opened = open(&self.image, &self.registries.options()?).await?;
-        let digest = match &self.platform {
-            Some(platform) => opened.manifest_for(platform).await?.digest,
-            None => opened.digest().await?,
+        let read = async {
+            let opened = open(&self.image, &self.registries.options()?).await?;
+            match &self.platform {
+                Some(platform) => Ok(opened.manifest_for(platform).await?.digest),
+                None => opened.digest().await,
+            }
         };
+        let digest = self.time.limit(read).await?;
         ui.result(&digest, &json!({ "image": self.image.to_string(), "digest": digest }));
         Ok(ExitCode::Done)
     }

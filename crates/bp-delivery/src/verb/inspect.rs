@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Failure, Location, Ui,
-    cli::RegistryArgs,
+    cli::{ReadingTimeArgs, RegistryArgs},
     program::Verb,
     registries::{OpenedImage, open},
 };
@@ -25,6 +25,8 @@ pub struct Inspect {
     platform: Option<Platform>,
     #[command(flatten)]
     registries: RegistryArgs,
+    #[command(flatten)]
+    time: ReadingTimeArgs,
 }
 
 impl Verb for Inspect {
@@ -32,12 +34,15 @@ impl Verb for Inspect {
     const HELP: crate::help::Help = crate::help::verbs::INSPECT;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let opened = open(&self.image, &self.registries.options()?).await?;
-        let manifest = match &self.platform {
-            Some(platform) => opened.manifest_for(platform).await?,
-            None => opened.manifest().await?,
+        let read = async {
+            let opened = open(&self.image, &self.registries.options()?).await?;
+            let manifest = match &self.platform {
+                Some(platform) => opened.manifest_for(platform).await?,
+                None => opened.manifest().await?,
+            };
+            self.describe(&opened, &manifest).await
         };
-        let (text, value) = self.describe(&opened, &manifest).await?;
+        let (text, value) = self.time.limit(read).await?;
         ui.result(text, &value);
         Ok(ExitCode::Done)
     }

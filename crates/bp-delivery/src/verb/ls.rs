@@ -3,7 +3,12 @@
 use bp_artifact::ExitCode;
 use serde_json::json;
 
-use crate::{Failure, Location, Ui, cli::RegistryArgs, program::Verb, registries::open_layout};
+use crate::{
+    Failure, Location, Ui,
+    cli::{ReadingTimeArgs, RegistryArgs},
+    program::Verb,
+    registries::open_layout,
+};
 
 /// List the tags of a repository, or the images of an OCI layout
 #[derive(Debug, clap::Args)]
@@ -13,6 +18,8 @@ pub struct List {
     repository: Location,
     #[command(flatten)]
     registries: RegistryArgs,
+    #[command(flatten)]
+    time: ReadingTimeArgs,
 }
 
 impl Verb for List {
@@ -26,7 +33,17 @@ impl Verb for List {
                 self.repository
             )));
         }
-        let mut tags: Vec<String> = match &self.repository {
+        let mut tags = self.time.limit(self.tags()).await?;
+        tags.sort();
+        tags.dedup();
+        ui.results(&tags, &json!({ "repository": self.repository.to_string(), "tags": tags }));
+        Ok(ExitCode::Done)
+    }
+}
+
+impl List {
+    async fn tags(&self) -> Result<Vec<String>, Failure> {
+        Ok(match &self.repository {
             Location::Registry { repository, .. } => {
                 let client = self.registries.options()?.client(&[repository.registry()]).await?;
                 let tags = client.repository(repository).tags().await?;
@@ -40,10 +57,6 @@ impl Verb for List {
                 };
                 images.into_iter().map(name).collect()
             }
-        };
-        tags.sort();
-        tags.dedup();
-        ui.results(&tags, &json!({ "repository": self.repository.to_string(), "tags": tags }));
-        Ok(ExitCode::Done)
+        })
     }
 }

@@ -195,7 +195,9 @@ impl Engine {
     /// The manifest that a cosign tag points to at the source, and how the destination's tag compares with it.
     pub(super) async fn tagged(&self, tag: &Tag) -> Result<(Manifest, Tagged), CopyError> {
         let reference = Reference::Tag(tag.clone());
-        let (ours, found) = try_join(self.top(&reference), self.head(&reference)).await?;
+        // Not from a list of tags, which may be incomplete: what the tag points to must not be lost.
+        let found = async { if self.is_empty() { Ok(None) } else { self.request_head(&reference).await } };
+        let (ours, found) = try_join(self.top(&reference), found).await?;
         let tagged = match found {
             None => Tagged::Absent,
             Some(found) if found == ours.digest => Tagged::Equal,

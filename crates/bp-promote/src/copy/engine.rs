@@ -339,7 +339,26 @@ impl Engine {
             (Reference::Tag(tag), Some(known)) => !known.contains(tag),
             _ => false,
         };
-        if absent { Ok(None) } else { self.request_head(reference).await }
+        if !absent {
+            self.request_head(reference).await
+        } else if self.is_decisive(reference) && !self.is_empty() {
+            // A list may be incomplete.
+            self.confirm(reference).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whether a decision rests on the absence of a reference: whether a tag may be created, or what it pointed to before.
+    fn is_decisive(&self, reference: &Reference) -> bool {
+        let options = &self.run.options;
+        (options.no_clobber || options.confirms_absence) && matches!(reference, Reference::Tag(_))
+    }
+
+    /// The digest that a reference points to, from its manifest.
+    pub(super) async fn confirm(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
+        let found = self.destination.confirm(reference).await;
+        Ok(found.map_err(|source| self.unwritable(reference, source))?.map(|found| found.digest))
     }
 
     /// The destination's tags, listed once if there are several images. If listing fails, each tag is requested
@@ -372,15 +391,11 @@ impl Engine {
     }
 
     pub(super) async fn request_head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
-        let options = &self.run.options;
-        let mut found = self.destination.head(reference).await;
-        // A decision rests on it: whether the tag may be created, or what it pointed to before.
-        if (options.no_clobber || options.confirms_absence)
-            && matches!((reference, &found), (Reference::Tag(_), Ok(None)))
-        {
-            found = self.destination.confirm(reference).await;
+        let found = self.destination.head(reference).await;
+        match found.map_err(|source| self.unwritable(reference, source))? {
+            None if self.is_decisive(reference) => self.confirm(reference).await,
+            found => Ok(found.map(|found| found.digest)),
         }
-        Ok(found.map_err(|source| self.unwritable(reference, source))?.map(|found| found.digest))
     }
 
     fn resolved(&self, digest: &Digest, present: bool) {

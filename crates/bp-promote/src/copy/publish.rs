@@ -63,9 +63,7 @@ impl Engine {
         let mut found = self.request_head(to).await?;
         if found.is_none() {
             // The registry says that the tag exists: HEAD may be answered wrongly.
-            let confirmed =
-                self.destination.confirm(to).await.map_err(|source| self.unwritable(to, source))?;
-            found = confirmed.map(|found| found.digest);
+            found = self.confirm(to).await?;
         }
         match found {
             Some(found) if found == top.digest => {

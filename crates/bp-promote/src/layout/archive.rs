@@ -2,7 +2,6 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{
-    collections::HashMap,
     fs,
     io::{self, Read, Seek as _},
     path::{Component, Path, PathBuf},
@@ -29,18 +28,39 @@ impl Archive {
         }
         file.rewind().map_err(failed)?;
         let mut archive = tar::Archive::new(file);
-        let mut files = HashMap::new();
+        let mut scanned = Archive { path: path.clone(), ..Archive::default() };
         for entry in archive.entries_with_seek().map_err(failed)? {
             let entry =
                 entry.map_err(|error| invalid(format!("it is not a complete tar archive: {error}")))?;
-            let Some(name) = name_of(&entry) else { continue };
-            let extent = Extent { offset: entry.raw_file_position(), size: entry.size() };
-            if extent.offset.checked_add(extent.size).is_none_or(|end| end > length) {
-                return Err(invalid(format!("it is truncated: {name} ends after the end of the file")));
+            let Some(parts) = parts_of(&entry) else { continue };
+            let Some(name) = name_of(&parts) else {
+                scanned.nested = scanned.nested.or_else(|| directory_of_layout(&parts));
+                continue;
+            };
+            match entry.header().entry_type() {
+                EntryType::Regular | EntryType::Continuous => {
+                    let extent = Extent { offset: entry.raw_file_position(), size: entry.size() };
+                    if extent.offset.checked_add(extent.size).is_none_or(|end| end > length) {
+                        let reason = format!("it is truncated: {name} ends after the end of the file");
+                        return Err(invalid(reason));
+                    }
+                    scanned.files.insert(name, extent);
+                }
+                EntryType::Link => {
+                    let reason = "is a hard link: create the archive with --hard-dereference";
+                    scanned.unreadable.insert(name, reason);
+                }
+                EntryType::GNUSparse => {
+                    scanned.unreadable.insert(name, "is sparse: create the archive without --sparse");
+                }
+                EntryType::Symlink => {
+                    let reason = "is a symbolic link: create the archive with --dereference";
+                    scanned.unreadable.insert(name, reason);
+                }
+                _ => {}
             }
-            files.insert(name, extent);
         }
-        Ok(Archive { path, files })
+        Ok(scanned)
     }
 }
 
@@ -58,7 +78,11 @@ pub(super) fn unpack(stream: impl Read, directory: &Path) -> Result<(), LayoutEr
     for entry in archive.entries().map_err(failed)? {
         let mut entry =
             entry.map_err(|error| invalid(format!("it is not a complete tar archive: {error}")))?;
-        let Some(name) = name_of(&entry) else { continue };
+        let kind = entry.header().entry_type();
+        if !matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse) {
+            continue;
+        }
+        let Some(name) = parts_of(&entry).and_then(|parts| name_of(&parts)) else { continue };
         let target = directory.join(&name);
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
@@ -74,23 +98,31 @@ pub(super) fn unpack(stream: impl Read, directory: &Path) -> Result<(), LayoutEr
     Ok(())
 }
 
-/// The name of an entry that may be a file of a layout. `None` for any other, and for a path that leaves the directory.
-fn name_of<R: Read>(entry: &Entry<'_, R>) -> Option<String> {
-    if !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Continuous) {
-        return None;
-    }
+/// The components of the path of an entry. `None` for a path that leaves the directory.
+fn parts_of<R: Read>(entry: &Entry<'_, R>) -> Option<Vec<String>> {
     let path = entry.path().ok()?;
     let mut parts = Vec::new();
     for part in path.components() {
         match part {
-            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::Normal(part) => parts.push(part.to_str()?.to_owned()),
             Component::CurDir => {}
             _ => return None,
         }
     }
+    Some(parts)
+}
+
+/// The name of a file of a layout. `None` for any other.
+fn name_of(parts: &[String]) -> Option<String> {
     let name = parts.join("/");
     let known = matches!(name.as_str(), "oci-layout" | "index.json" | "manifest.json" | "repositories");
     (known || name.starts_with("blobs/")).then_some(name)
+}
+
+/// The directory of an archive that contains a layout, if this is its marker file.
+fn directory_of_layout(parts: &[String]) -> Option<String> {
+    let (file, directory) = parts.split_last()?;
+    (file == "oci-layout" && !directory.is_empty()).then(|| directory.join("/"))
 }
 
 fn compressed(magic: [u8; 4]) -> Option<&'static str> {

@@ -21,10 +21,14 @@ pub(super) enum Files {
 }
 
 /// A tar archive whose headers were read, with the position of each file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Archive {
     pub(super) path: PathBuf,
     pub(super) files: HashMap<String, Extent>,
+    /// Files that cannot be read in place, with the reason.
+    pub(super) unreadable: HashMap<String, &'static str>,
+    /// The directory of the archive that contains a layout.
+    pub(super) nested: Option<String>,
 }
 
 /// The position of a file in an archive.
@@ -94,7 +98,10 @@ impl Files {
                 Ok((std::fs::File::open(path)?, metadata.len()))
             }
             Files::Archive(archive) => {
-                let extent = archive.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+                let extent = archive.files.get(name).ok_or_else(|| match archive.unreadable.get(name) {
+                    Some(reason) => io::Error::new(io::ErrorKind::InvalidData, format!("{name} {reason}")),
+                    None => io::ErrorKind::NotFound.into(),
+                })?;
                 let mut file = std::fs::File::open(&archive.path)?;
                 file.seek(io::SeekFrom::Start(extent.offset))?;
                 Ok((file, extent.size))

@@ -106,6 +106,15 @@ impl OciLayout {
         let bytes = match self.files.read(MARKER).await {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Files::Archive(archive) = &self.files
+                    && let Some(directory) = &archive.nested
+                {
+                    let directory = SingleLine(directory);
+                    return Err(invalid(&format!(
+                        "the layout is in its directory {directory}: create the archive with tar -C {directory} -cf \
+                         <file> ."
+                    )));
+                }
                 return Err(invalid(match self.files.size("manifest.json").await {
                     Some(_) => {
                         "it is the output of `docker save`, whose digest differs from the registry's; \

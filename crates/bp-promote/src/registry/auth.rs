@@ -22,6 +22,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::{
     challenge::Challenge,
     credentials::{CredentialError, CredentialSource},
+    endpoints::request_path,
     error::{RegistryError, RequestLine},
     http::{Answer, Call, Http},
     login::{Login, LoginSecret, RegistryLogins},
@@ -47,7 +48,7 @@ impl Scope {
     }
 
     fn of(repository: &Repository, actions: &str) -> Self {
-        let repository = repository.path().to_owned();
+        let repository = request_path(repository).into_owned();
         Scope { text: format!("repository:{repository}:{actions}"), repository }
     }
 

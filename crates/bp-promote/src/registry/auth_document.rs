@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::{
+    endpoints::is_docker_hub,
     helper,
     login::{Login, RegistryLogins},
 };
@@ -145,19 +146,13 @@ impl Document {
 
 /// The name by which docker, podman and their helpers know a registry.
 pub(super) fn server(registry: &Registry) -> &str {
-    match registry.as_str() {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => "https://index.docker.io/v1/",
-        host => host,
-    }
+    if is_docker_hub(registry.as_str()) { "https://index.docker.io/v1/" } else { registry.as_str() }
 }
 
 /// One name for the hosts of Docker Hub, in lower case.
 fn canonical(host: &str) -> String {
     let host = host.to_ascii_lowercase();
-    match host.as_str() {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
-        _ => host,
-    }
+    if is_docker_hub(&host) { "docker.io".to_owned() } else { host }
 }
 
 /// What a key of a table is for.

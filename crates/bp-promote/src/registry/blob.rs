@@ -18,7 +18,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     RegistryError, RepositoryClient,
     body::{Body, stalled},
-    http::Call,
+    http::{Call, is_page},
     repository::text,
 };
 use crate::{
@@ -47,15 +47,16 @@ impl RepositoryClient {
         }
         let path = self.path(format_args!("blobs/{digest}"));
         match self.send(&self.push, &self.host.call(Method::HEAD, path.clone()), &[200]).await {
-            Ok(_) => return Ok(true),
+            Ok(found) if !is_page(found.headers()) => return Ok(true),
             Err(RegistryError::NotFound { .. }) => return Ok(false),
+            // Some registries and proxies reject HEAD requests; other servers return a page for any path.
+            Ok(_) => {}
             Err(error) if error.is_refusal() => {}
             Err(error) => return Err(error),
         }
-        // Some registries and proxies reject HEAD requests.
         let first_byte = self.host.call(Method::GET, path).header(header::RANGE, "bytes=0-0");
         match self.send(&self.push, &first_byte, &[200, 206]).await {
-            Ok(_) => Ok(true),
+            Ok(found) => Ok(!is_page(found.headers())),
             // It is sent again, which is always permitted.
             Err(RegistryError::NotFound { .. }) => Ok(false),
             Err(error) if error.is_refusal() => Ok(false),
@@ -112,6 +113,7 @@ impl RepositoryClient {
             call,
             at: 0,
             skip: 0,
+            ranges: true,
             body: None,
             delays: self.client.0.retry.delays(),
             progress: 0,
@@ -136,6 +138,8 @@ struct Reading {
     at: u64,
     /// The number of bytes at the start of this response that were already returned.
     skip: u64,
+    /// Whether the registry has not rejected a part yet.
+    ranges: bool,
     body: Option<Body>,
     /// The delays of the remaining retries.
     delays: ExponentialBackoff,
@@ -175,11 +179,16 @@ impl Reading {
     const MIN_PROGRESS: u64 = 64 << 10;
 
     async fn open(&mut self) -> Result<(), RegistryError> {
-        let mut call = self.call.clone();
-        if self.at > 0 {
-            call = call.header(header::RANGE, &format!("bytes={}-", self.at));
+        let mut call = self.rest();
+        let mut response = self.client.send(&self.client.pull, &call, &[200, 206]).await;
+        let is_refused = response.as_ref().is_err_and(RegistryError::is_refusal);
+        if is_refused && self.at > 0 && self.ranges {
+            // Parts are optional, and some registries and caches reject them.
+            self.ranges = false;
+            call = self.rest();
+            response = self.client.send(&self.client.pull, &call, &[200, 206]).await;
         }
-        let response = self.client.send(&self.client.pull, &call, &[200, 206]).await?;
+        let response = response?;
         // A registry without range support sends the whole blob: skip what was already returned.
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -197,6 +206,16 @@ impl Reading {
         })?;
         self.body = Some(response.into_body());
         Ok(())
+    }
+
+    /// The request for the bytes that were not returned yet, or for the whole blob.
+    fn rest(&self) -> Call {
+        if self.at == 0 || !self.ranges {
+            return self.call.clone();
+        }
+        // Some registries require the last position.
+        let last = self.blob.size.saturating_sub(1).max(self.at);
+        self.call.clone().header(header::RANGE, &format!("bytes={}-{last}", self.at))
     }
 
     /// Rejects a blob whose size differs from its descriptor's, before it is read.

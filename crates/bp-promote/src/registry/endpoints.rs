@@ -1,8 +1,8 @@
 //! Base URLs of registries, and overrides of them.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
-use bp_artifact::Registry;
+use bp_artifact::{Registry, Repository};
 use url::Url;
 
 /// Overrides of the base URL `https://<host>`, by host.
@@ -21,11 +21,8 @@ impl Endpoints {
         if let Some(base) = self.table.get(&registry.as_str().to_ascii_lowercase()) {
             return base.clone();
         }
-        let host = match registry.as_str() {
-            // Docker Hub's registry has another host name than its image references.
-            "docker.io" | "index.docker.io" => "registry-1.docker.io",
-            host => host,
-        };
+        // Docker Hub's registry has another host name than its image references.
+        let host = if is_docker_hub(registry.as_str()) { "registry-1.docker.io" } else { registry.as_str() };
         let scheme = if is_loopback(registry.host()) { "http" } else { "https" };
         Url::parse(&format!("{scheme}://{host}/")).expect("a Registry is the valid host of a URL")
     }
@@ -44,6 +41,21 @@ impl Endpoints {
             debug_assert!(same, "both are HTTP");
         }
         url
+    }
+}
+
+/// Whether it is one of the names of Docker Hub.
+pub(super) fn is_docker_hub(host: &str) -> bool {
+    matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io")
+}
+
+/// The path of a repository in requests. On Docker Hub, repositories without a namespace are in `library`.
+pub(super) fn request_path(repository: &Repository) -> Cow<'_, str> {
+    let path = repository.path();
+    if is_docker_hub(repository.registry().as_str()) && !path.contains('/') {
+        Cow::Owned(format!("library/{path}"))
+    } else {
+        Cow::Borrowed(path)
     }
 }
 
@@ -66,6 +78,19 @@ mod tests {
         assert_eq!(base("[::1]:5000"), "http://[::1]:5000/");
         assert_eq!(base("registry.example.com"), "https://registry.example.com/");
         assert_eq!(base("docker.io"), "https://registry-1.docker.io/");
+    }
+
+    #[test]
+    fn adds_the_namespace_of_official_images_on_docker_hub() {
+        for (repository, path) in [
+            ("docker.io/nginx", "library/nginx"),
+            ("registry-1.docker.io/nginx", "library/nginx"),
+            ("docker.io/library/nginx", "library/nginx"),
+            ("docker.io/shop/web", "shop/web"),
+            ("registry.example.com/nginx", "nginx"),
+        ] {
+            assert_eq!(request_path(&repository.parse().unwrap()), path, "{repository}");
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use bp_artifact::{
     resolve::ManifestError,
 };
 use http::Method;
-use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{credentials::CredentialError, tls::TlsProblem};
 use crate::{
-    content::{null_as_default, object},
+    content::{Reference, object},
     retry::{Retries, Transient},
 };
 
@@ -33,25 +33,40 @@ impl fmt::Display for RequestLine {
 }
 
 /// An error in a response, in the specification's format. The codes are an open set.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ApiError {
     /// `MANIFEST_UNKNOWN`, `DENIED`, or any other code.
-    #[serde(default, deserialize_with = "shortened")]
     pub code: String,
     /// The registry's message, truncated to 500 characters.
-    #[serde(default, deserialize_with = "shortened")]
     pub message: String,
 }
 
-fn shortened<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    const MAX: usize = 500;
-    let mut text: String = null_as_default(deserializer)?;
-    if let Some((end, _)) = text.char_indices().nth(MAX) {
-        text.truncate(end);
-        text.push('…');
+impl ApiError {
+    /// Reads one error. Besides the specification's members, those of token services, gateways and clouds are known.
+    fn read(error: &Value) -> Option<Self> {
+        const MESSAGES: [&str; 6] = ["message", "error_description", "details", "detail", "title", "error"];
+        let text = |name: &str| match &error[name] {
+            Value::String(text) => Some(shortened(text)),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        if let Value::String(text) = error {
+            return Some(ApiError { code: String::new(), message: shortened(text) });
+        }
+        let code = text("code").unwrap_or_default();
+        let message = MESSAGES.into_iter().find_map(text).filter(|message| *message != code);
+        let read = ApiError { code, message: message.unwrap_or_default() };
+        (read.code.len() + read.message.len() > 0).then_some(read)
     }
-    Ok(text)
+}
+
+fn shortened(text: &str) -> String {
+    const MAX: usize = 500;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// The errors in a response.
@@ -59,17 +74,18 @@ fn shortened<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 pub struct ApiErrors(Vec<ApiError>);
 
 impl ApiErrors {
-    /// Reads the first errors of a response body. A line of text that is not in the specification's format is a message
-    /// too: proxies and HTTPS ports send such lines.
+    /// Reads the first errors of a response body. JSON in another format than the specification's and a line of text are
+    /// messages too: token services, proxies and HTTPS ports send those.
     pub(crate) fn read(body: &[u8]) -> Self {
         const MAX: usize = 5;
         const LINE: usize = 200;
-        #[derive(Deserialize)]
-        struct Answer {
-            errors: Vec<ApiError>,
+        let document = Value::Object(object(body).unwrap_or_default());
+        let all = document["errors"].as_array().into_iter().flatten();
+        let mut errors: Vec<ApiError> = all.filter_map(ApiError::read).take(MAX).collect();
+        if errors.is_empty() {
+            let nested = Some(&document["error"]).filter(|error| error.is_object());
+            errors.extend(ApiError::read(nested.unwrap_or(&document)));
         }
-        let mut errors = object(body).map(|Answer { errors }| errors).unwrap_or_default();
-        errors.truncate(MAX);
         let line = std::str::from_utf8(body).unwrap_or_default().trim();
         let is_markup = |line: &str| line.starts_with(['<', '{', '[', '"']);
         if errors.is_empty() && !line.is_empty() && line.len() <= LINE && !is_markup(line) {
@@ -386,6 +402,22 @@ impl RegistryError {
         self.is_conflict() && (says_so || self.has_code("TAG_INVALID"))
     }
 
+    /// Whether the push of a manifest may have failed because another writer pushed at the same time.
+    pub(crate) fn is_concurrent_push(&self, reference: &Reference) -> bool {
+        let is_conflict = matches!(self, RegistryError::Refused { status: 409, .. });
+        is_conflict && (matches!(reference, Reference::Digest(_)) || !self.is_immutable_tag())
+    }
+
+    /// Whether an upload failed because the registry no longer has it, or has other bytes of it: a new upload may succeed.
+    /// 409 also means that another writer has pushed the same blob.
+    pub(crate) fn is_lost_upload(&self) -> bool {
+        match self {
+            RegistryError::NotFound { at, .. } => at.path.ends_with("/blobs/uploads/…"),
+            RegistryError::Refused { at, status: 409 | 416, .. } => at.path.contains("/blobs/uploads/"),
+            _ => self.has_code("BLOB_UPLOAD_UNKNOWN") || self.has_code("BLOB_UPLOAD_INVALID"),
+        }
+    }
+
     /// Whether the registry has responded, but neither with content nor with its absence.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(
@@ -514,6 +546,18 @@ mod tests {
                 "Client sent an HTTP request to an HTTPS server.\n",
                 ": Client sent an HTTP request to an HTTPS server.",
             ),
+            // Token services, gateways, and registries of clouds.
+            (r#"{"details":"incorrect username or password"}"#, ": incorrect username or password"),
+            (r#"{"error":"invalid_grant","error_description":"token expired"}"#, ": token expired"),
+            (r#"{"error":"invalid_grant"}"#, ": invalid_grant"),
+            (r#"{"message":"Forbidden"}"#, ": Forbidden"),
+            (r#"{"error":{"code":403,"message":"quota","status":"X"}}"#, ": 403: quota"),
+            (r#"{"errors":[{"code":404,"message":"no image","detail":null}]}"#, ": 404: no image"),
+            (r#"{"errors":[{"status":404,"message":"x"}]}"#, ": x"),
+            (r#"{"errors":["denied"]}"#, ": denied"),
+            (r#"{"errors":null,"detail":"unavailable"}"#, ": unavailable"),
+            (r#"{"errors":[]}"#, ""),
+            (r#"{"code":"DENIED","message":"no access"}"#, ": DENIED: no access"),
             (&"x".repeat(201), ""),
             ("", ""),
         ] {

@@ -119,9 +119,14 @@ impl Call {
         !self.left_origin && self.origin.admits(&self.url)
     }
 
-    /// Parses a URL in the response to this request.
-    pub(super) fn read_url(&self, text: &str, endpoints: &Endpoints) -> Result<Url, &'static str> {
-        self.origin.read(text, &self.url, endpoints)
+    /// Parses a URL in a response that `from` has sent.
+    pub(super) fn read_url(
+        &self,
+        text: &str,
+        from: &Url,
+        endpoints: &Endpoints,
+    ) -> Result<Url, &'static str> {
+        self.origin.read(text, from, endpoints)
     }
 
     /// Sets a header; a value that is not valid in a header is ignored.
@@ -241,7 +246,7 @@ impl Http {
         };
         let location = response.headers().get(header::LOCATION).ok_or_else(|| invalid("is missing"))?;
         let location = location.to_str().map_err(|_| invalid("is not a valid URL"))?;
-        let from = response.extensions().get::<AnsweredBy>().map_or(&call.url, |AnsweredBy(url)| url);
+        let from = answered_by(response.extensions()).unwrap_or(&call.url);
         call.origin.read(location, from, &self.endpoints).map_err(invalid)
     }
 
@@ -273,7 +278,7 @@ impl Http {
         let sent: BoxFuture<'static, _> = Box::pin(self.transport.clone().oneshot(request));
         let response = tokio::select! {
             response = sent => {
-                response.map_err(|source| transport_error(at(), &call.url, source))?
+                response.map_err(|source| transport_error(call, source))?
             }
             idle = activity.wait_for_stall(self.idle, answer) => {
                 return Err(RegistryError::Stalled { at: at(), idle });
@@ -352,7 +357,7 @@ impl Http {
                 RegistryError::Unavailable { at, status: status.as_u16(), errors, retry_after }
             }
             _ if status.is_client_error() => RegistryError::Refused { at, status: status.as_u16(), errors },
-            _ => RegistryError::Protocol { at, reason: format!("unexpected status {status}") },
+            _ => RegistryError::Protocol { at, reason: unexpected(status, &parts.headers) },
         }
     }
 
@@ -367,6 +372,29 @@ impl Http {
             }
         }
     }
+}
+
+/// The reason for a response that is neither a success nor an error.
+fn unexpected(status: StatusCode, headers: &HeaderMap) -> String {
+    let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
+    match location.and_then(|location| Url::parse(location).ok()).filter(|_| status.is_redirection()) {
+        Some(url) => format!(
+            "status {status} redirects to {}, which is not followed for such a request: use that address",
+            origin_of(&url)
+        ),
+        None => format!("unexpected status {status}"),
+    }
+}
+
+/// Whether the response is a web page, as from a login page or a server that is not a registry.
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+/// The URL that sent a response, after redirects.
+pub(super) fn answered_by(extensions: &http::Extensions) -> Option<&Url> {
+    extensions.get::<AnsweredBy>().map(|AnsweredBy(url)| url)
 }
 
 /// Whether the connection could not be established.
@@ -385,13 +413,28 @@ pub(super) fn cannot_connect(error: &(dyn StdError + Send + Sync + 'static)) -> 
     false
 }
 
-/// The error of a request to `url` without a response.
-fn transport_error(at: RequestLine, url: &Url, source: BoxError) -> RegistryError {
+/// The error of a request without a response.
+fn transport_error(call: &Call, source: BoxError) -> RegistryError {
+    let (at, url) = (call.at.clone(), &call.url);
     match TlsProblem::of(url, &chain(&*source)) {
         Some(problem) => {
             let host = host_and_port(url.as_str()).unwrap_or_default();
             RegistryError::Tls { at, host, problem, source }
         }
-        None => RegistryError::Transport { at, source },
+        None if call.is_same_origin() => RegistryError::Transport { at, source },
+        None => {
+            let host = origin_of(url);
+            RegistryError::Transport { at, source: Elsewhere { host, source }.into() }
+        }
     }
+}
+
+/// The failure of a request to a host that the registry has returned, such as one that only its own network knows.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the registry continues the request at {host}; if that is not its address, a proxy in front of it changes its Host header"
+)]
+struct Elsewhere {
+    host: String,
+    source: BoxError,
 }

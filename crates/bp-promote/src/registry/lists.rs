@@ -12,7 +12,7 @@ use url::Url;
 use super::{
     RegistryError, RepositoryClient,
     auth::Scope,
-    http::{Call, MAX_ANSWER},
+    http::{Call, MAX_ANSWER, answered_by},
     origin::origin_of,
 };
 use crate::{
@@ -122,11 +122,24 @@ impl RepositoryClient {
         most_pages: usize,
         retries: impl Fn(&RegistryError) -> Retries,
     ) -> Result<Vec<Tag>, RegistryError> {
-        let first = self.host.call(Method::GET, self.path("tags/list?n=1000"));
-        let mut pages = Pages::from(first).at_most(most_pages);
+        let list = |query: &str| {
+            let first = self.host.call(Method::GET, self.path(format_args!("tags/list{query}")));
+            Pages::from(first).at_most(most_pages)
+        };
+        let mut pages = list("?n=1000");
+        let mut is_sized = true;
         let mut tags = Vec::new();
         while let Some(at) = pages.next() {
-            let page = self.read_page::<Tags>(&self.pull, &at, "it is not a list of tags", &retries).await?;
+            let page = self.read_page::<Tags>(&self.pull, &at, "it is not a list of tags", &retries).await;
+            let is_first = std::mem::take(&mut is_sized);
+            let page = match page {
+                // Some registries reject pages of that size.
+                Err(RegistryError::Refused { status: 400 | 416 | 422, .. }) if is_first => {
+                    pages = list("");
+                    continue;
+                }
+                page => page?,
+            };
             let entries = page.list.tags.len();
             let list = pages.read(&at, page, entries)?;
             // Ignore invalid tags: they could not be requested either.
@@ -179,26 +192,29 @@ impl RepositoryClient {
             let answer = self.client.attempt(self.context(scope), page, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
             let body = self.client.0.http.collect(&page.at, body, MAX_ANSWER).await?;
-            Ok((object(&body).map_err(unreadable)?, body.len(), parts.headers))
+            Ok((object(&body).map_err(unreadable)?, body.len(), parts))
         };
-        let (list, size, headers) =
+        let (list, size, parts) =
             self.client.0.retry.run_when(retries, notify_observer(self.observer.as_ref()), read).await?;
-        let links = headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
-        let next = links.filter_map(next_link).next().map(|link| self.next_page(page, link));
+        let links = parts.headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
+        let from = answered_by(&parts.extensions).unwrap_or(page.url());
+        let next = links.filter_map(next_link).next().map(|link| self.next_page(page, from, link));
         Ok(Page { list, size, next: next.transpose() })
     }
 
     /// The request for the next page. A list that continues at another host is rejected: the login is not sent there,
-    /// and an incomplete list must not be treated as the whole.
-    fn next_page(&self, page: &Call, link: &str) -> Result<Call, RegistryError> {
+    /// and an incomplete list must not be treated as the whole. If the registry has redirected to another host, `from`,
+    /// the list continues there, without the login.
+    fn next_page(&self, page: &Call, from: &Url, link: &str) -> Result<Call, RegistryError> {
         let invalid = |reason: &str| RegistryError::Protocol {
             at: page.at.clone(),
             reason: format!("the Link to the next page {reason}"),
         };
-        let url = page.read_url(link, &self.client.0.http.endpoints).map_err(invalid)?;
+        let url = page.read_url(link, from, &self.client.0.http.endpoints).map_err(invalid)?;
         let elsewhere = format!("points to another host, {}", origin_of(&url));
+        let continues = url.origin() == from.origin();
         let next = page.clone().moved_to(url);
-        if next.is_same_origin() { Ok(next) } else { Err(invalid(&elsewhere)) }
+        if continues || next.is_same_origin() { Ok(next) } else { Err(invalid(&elsewhere)) }
     }
 }
 
@@ -218,22 +234,39 @@ pub(super) fn optional_list_retries(error: &RegistryError) -> Retries {
     }
 }
 
-/// The target of `<…>; rel="next"` in a Link header, which may have several links.
+/// The target of `<…>; rel="next"` in a Link header, which may have several links. A link without a relation is that to
+/// the next page too: a list has no other, and must not end early.
 pub(super) fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     while let Some((_, after)) = rest.split_once('<') {
         let (target, parameters) = after.split_once('>')?;
         let (parameters, others) = parameters.split_at(parameters.find('<').unwrap_or(parameters.len()));
-        let is_next = parameters.split([';', ',']).any(|parameter| {
-            matches!(parameter.trim().split_once('='), Some((name, value))
-                if name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"') == "next")
-        });
-        if is_next {
+        if is_next(parameters) {
             return Some(target);
         }
         rest = others;
     }
-    None
+    // Some registries omit the angle brackets.
+    let (target, parameters) = header.split_once(';').unwrap_or((header, ""));
+    let target = target.trim();
+    let is_url = !target.is_empty() && !header.contains(['<', '>']) && !target.contains([' ', ',']);
+    (is_url && is_next(parameters)).then_some(target)
+}
+
+/// Whether the parameters of a link say that it leads to the next page, or have no relation.
+fn is_next(parameters: &str) -> bool {
+    let mut relations = parameters.split([';', ',']).filter_map(|parameter| {
+        let (name, value) = parameter.trim().split_once('=')?;
+        name.trim().eq_ignore_ascii_case("rel").then(|| value.trim().trim_matches('"'))
+    });
+    match relations.next() {
+        // There may be several relations, in any case.
+        Some(relation) => {
+            let mut all = relation.split_ascii_whitespace().chain(relations);
+            all.any(|relation| relation.eq_ignore_ascii_case("next"))
+        }
+        None => true,
+    }
 }
 
 #[cfg(test)]
@@ -249,7 +282,19 @@ mod tests {
             (r#"<https://r/a>; rel=next"#, Some("https://r/a")),
             (r#"</first>; rel="first", </b>; title="x"; REL="next""#, Some("/b")),
             (r#"</a>; rel="prev""#, None),
+            (r#"</b>; rel="next last""#, Some("/b")),
+            (r#"</b>; rel="Next""#, Some("/b")),
+            (r#"</b>;rel=next;title="a;b""#, Some("/b")),
+            ("</b?a,b;c=d>; rel=next", Some("/b?a,b;c=d")),
+            // Without a relation, or without brackets.
+            ("</b>", Some("/b")),
+            (r#"</b>; title="x""#, Some("/b")),
+            (r#"/b?last=x; rel="next""#, Some("/b?last=x")),
+            ("https://r/b", Some("https://r/b")),
+            (r#"/b; rel="prev""#, None),
+            (r#"</a>; rel="alternate", </b>"#, Some("/b")),
             ("</a", None),
+            (";", None),
             ("", None),
         ] {
             assert_eq!(next_link(header), next, "{header}");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ::http::{HeaderName, Method};
-use bp_artifact::{Digest, Tag, media_type::OCI_INDEX};
+use bp_artifact::{Digest, Tag, media_type::OCI_INDEX, sync::lock};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -160,7 +160,7 @@ impl RepositoryClient {
         const PAGES: usize = 10;
         let list = || async {
             match self.listed_tags(PAGES, optional_list_retries).await {
-                Ok(tags) => Some(tags.unwrap_or_default().into_iter().collect()),
+                Ok(tags) => self.if_complete(tags.unwrap_or_default().into_iter().collect()),
                 // Permission to pull does not imply permission to list.
                 Err(
                     RegistryError::Denied { .. }
@@ -178,6 +178,22 @@ impl RepositoryClient {
             }
         };
         self.known_tags.get_or_init(list).await.as_ref()
+    }
+
+    /// The listed tags, unless a tag that was read is missing: a pull-through cache lists only the tags that it has cached.
+    fn if_complete(&self, tags: HashSet<Tag>) -> Option<HashSet<Tag>> {
+        let missing = lock(&self.read_tags).iter().find(|tag| !tags.contains(*tag)).cloned();
+        match missing {
+            Some(tag) => {
+                let repository = &self.repository;
+                self.warn(format!(
+                    "the list of tags of {repository} is incomplete, requesting each tag separately: \
+                     it does not contain {tag}"
+                ));
+                None
+            }
+            None => Some(tags),
+        }
     }
 
     /// Stores a manifest. If it refers to a subject, it is also listed as its referrer.

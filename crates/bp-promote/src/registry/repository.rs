@@ -1,23 +1,29 @@
 //! The client for one repository: its manifests.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, Mutex as SyncMutex},
+};
 
 use ::http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
-use bp_artifact::{Digest, ImageRef, Repository, Tag, resolve::ManifestError, text::SingleLine};
+use bp_artifact::{Digest, ImageRef, Repository, Tag, resolve::ManifestError, sync::lock, text::SingleLine};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
+use serde::de::IgnoredAny;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     auth::Scope,
     body::Body,
     client::{RegistryClient, RequestContext},
+    endpoints::request_path,
     error::RegistryError,
     host::Host,
-    http::{Call, MAX_ANSWER},
+    http::{Call, MAX_ANSWER, is_page},
 };
 use crate::{
-    content::{ACCEPT, Descriptor, Manifest, Reference},
+    content::{ACCEPT, Descriptor, Manifest, Reference, object},
     retry::{Observer, Retries, Transient as _, notify_observer},
     store::{ImageAt, RequestCounter, RunContext, WarningObserver},
 };
@@ -38,6 +44,8 @@ pub struct RepositoryClient {
     pub(super) layers: Option<Arc<super::ecr::LayerChecks>>,
     /// All tags, once they have been listed; `None` if they cannot be listed.
     pub(super) known_tags: Arc<OnceCell<Option<HashSet<Tag>>>>,
+    /// The tags that were read: a list without one of them is incomplete.
+    pub(super) read_tags: Arc<SyncMutex<HashSet<Tag>>>,
     /// The lists under fallback tags that this client and its clones have written. Locked while a list is changed.
     pub(super) lists: Arc<Mutex<HashSet<Digest>>>,
     /// Whether lists by other writers must not be changed.
@@ -72,6 +80,7 @@ impl RepositoryClient {
             repository,
             requests: RequestCounter::default(),
             known_tags: Arc::default(),
+            read_tags: Arc::default(),
             lists: Arc::default(),
             keeps_lists: false,
             observer: None,
@@ -99,11 +108,18 @@ impl RepositoryClient {
         RepositoryClient {
             requests: run.requests().clone(),
             known_tags: Arc::default(),
+            read_tags: Arc::default(),
             keeps_lists: run.keeps_tags(),
             observer: Some(Arc::clone(run.observer())),
             warnings: Some(Arc::clone(run.warnings())),
             ..self.clone()
         }
+    }
+
+    /// The same client for a destination. All of its tokens permit pushes: some registries create a repository when such
+    /// a token is requested, and reject the others until then.
+    pub(super) fn for_pushes(self) -> Self {
+        RepositoryClient { pull: self.push.clone(), ..self }
     }
 
     /// Reports that an optional feature of the registry is not available.
@@ -119,7 +135,7 @@ impl RepositoryClient {
     }
 
     pub(super) fn path(&self, rest: impl fmt::Display) -> String {
-        format!("/v2/{}/{rest}", self.repository.path())
+        format!("/v2/{}/{rest}", request_path(&self.repository))
     }
 
     pub(super) async fn send(
@@ -149,10 +165,7 @@ impl RepositoryClient {
         let call = self.host.call(Method::HEAD, self.path(format_args!("manifests/{reference}")));
         let call = call.header(header::ACCEPT, &ACCEPT);
         let headers = match self.send(&self.pull, &call, &[200]).await {
-            Ok(response) => {
-                self.host.note_head_found();
-                response.headers().clone()
-            }
+            Ok(response) => response.headers().clone(),
             Err(RegistryError::NotFound { .. }) => return Ok(None),
             Err(error) if error.is_refusal() => {
                 return self.head_by_reading(reference).await.inspect(|_| self.host.note_wrong_head());
@@ -160,12 +173,23 @@ impl RepositoryClient {
             Err(error) => return Err(error),
         };
         let reported = text(&headers, CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
-        let digest = match (reference, reported) {
-            (Reference::Digest(asked), _) => asked.clone(),
-            (Reference::Tag(_), Some(reported)) => reported,
-            // The header is optional: without it, the manifest has to be read.
-            (Reference::Tag(_), None) => return self.head_by_reading(reference).await,
+        let contradicts = |asked: &Digest, reported: &Digest| {
+            asked.algorithm() == reported.algorithm() && asked != reported
         };
+        let digest = match (reference, reported) {
+            (Reference::Digest(asked), None) => Some(asked.clone()),
+            (Reference::Digest(asked), Some(reported)) => {
+                (!contradicts(asked, &reported)).then(|| asked.clone())
+            }
+            (Reference::Tag(_), reported) => reported,
+        };
+        // The header is optional: without it, the manifest has to be read, and also if the response is a web page, which
+        // some servers return for any path.
+        let Some(digest) = digest.filter(|_| !is_page(&headers)) else {
+            return self.head_by_reading(reference).await;
+        };
+        self.host.note_head_found();
+        self.note_read(reference);
         let media_type = text(&headers, header::CONTENT_TYPE).unwrap_or_default();
         let size = text(&headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         Ok(Some(Descriptor::of(media_type, digest, size.unwrap_or_default())))
@@ -206,7 +230,16 @@ impl RepositoryClient {
         let call = self.host.call(Method::GET, self.path(format_args!("manifests/{reference}")));
         let call = call.header(header::ACCEPT, &ACCEPT);
         let read = || self.read_manifest(&call, reference);
-        self.client.0.retry.run(self.observer.as_ref(), read).await
+        let manifest = self.client.0.retry.run(self.observer.as_ref(), read).await?;
+        self.note_read(reference);
+        Ok(manifest)
+    }
+
+    /// Records that a reference exists.
+    fn note_read(&self, reference: &Reference) {
+        if let Reference::Tag(tag) = reference {
+            lock(&self.read_tags).insert(tag.clone());
+        }
     }
 
     fn read_manifest<'a>(
@@ -215,12 +248,26 @@ impl RepositoryClient {
         reference: &'a Reference,
     ) -> BoxFuture<'a, Result<Manifest, RegistryError>> {
         Box::pin(async move {
-            let answer = self.client.attempt(self.context(&self.pull), call, Bytes::new(), &[200]);
-            let (parts, body) = answer.await?.into_parts();
-            if let (Reference::Tag(_), Some(age)) = (reference, age(&parts.headers)) {
+            let context = self.context(&self.pull);
+            let mut answer = self.client.attempt(context, call, Bytes::new(), &[200]).await?;
+            let is_tag = matches!(reference, Reference::Tag(_));
+            if is_tag && age(answer.headers()).is_some() {
+                // The tag may have moved since the response was cached: the cache has to ask the registry.
+                let fresh = call.clone().header(header::CACHE_CONTROL, "no-cache");
+                answer = self.client.attempt(context, &fresh, Bytes::new(), &[200]).await?;
+            }
+            let (parts, body) = answer.into_parts();
+            if let Some(age) = age(&parts.headers).filter(|_| is_tag) {
                 return Err(RegistryError::Cached { at: call.at.clone(), age });
             }
             let bytes = self.client.0.http.collect(&call.at, body, MAX_ANSWER).await?;
+            if is_page(&parts.headers) && object::<IgnoredAny>(&bytes).is_err() {
+                return Err(RegistryError::Protocol {
+                    at: call.at.clone(),
+                    reason: "it is a web page: check the address, and whether a proxy requires a login"
+                        .to_owned(),
+                });
+            }
             // The bytes of a tag are compared with the digest in the response header.
             let reported = text(&parts.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
             let expected = match reference {
@@ -261,9 +308,15 @@ impl RepositoryClient {
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<HeaderMap, RegistryError> {
-        // A registry may take some time to see blobs that were just uploaded.
         let retries = |error: &RegistryError| {
-            if error.is_missing_content() { Retries::ByPolicy } else { error.retries() }
+            // A registry may take some time to see blobs that were just uploaded.
+            if error.is_missing_content() {
+                Retries::ByPolicy
+            } else if error.is_concurrent_push(reference) {
+                Retries::AtMost(2)
+            } else {
+                error.retries()
+            }
         };
         self.put_while(retries, reference, manifest).await
     }
@@ -281,7 +334,18 @@ impl RepositoryClient {
             self.client.attempt(self.context(&self.push), &call, bytes, STORED)
         };
         let response =
-            self.client.0.retry.run_when(retries, notify_observer(self.observer.as_ref()), put).await?;
+            self.client.0.retry.run_when(retries, notify_observer(self.observer.as_ref()), put).await;
+        let response = match response {
+            // Another writer has pushed the same manifest.
+            Err(error)
+                if matches!(reference, Reference::Digest(_))
+                    && error.is_concurrent_push(reference)
+                    && self.confirm_stored(reference).await?.is_some() =>
+            {
+                return Ok(HeaderMap::new());
+            }
+            response => response?,
+        };
         let is_reported = check_reported(&call, response.headers(), &manifest.digest)?;
         // Another status than 201 does not say that it is stored.
         if response.status() != StatusCode::CREATED && !is_reported {

@@ -14,7 +14,7 @@ use super::{
     error::RequestLine,
     http::Call,
     repository::{STORED, text},
-    upload::{UploadSession, failed, least_chunk, with_digest},
+    upload::{UploadSession, failed, with_digest},
 };
 use crate::{
     content::Descriptor,
@@ -54,7 +54,7 @@ impl RepositoryClient {
         stream: BlobStream,
         journal: Option<&Journal>,
     ) -> Result<Stored, PutError> {
-        let UploadSession { mut url, least, mut has } = session;
+        let UploadSession { mut url, least, most, mut has } = session;
         let note = |url: &Url, offset| {
             let upload = Upload { location: url.to_string(), offset };
             if let Some(journal) = journal {
@@ -64,7 +64,8 @@ impl RepositoryClient {
         note(&url, has);
         let pieces = Pieces::of(skip(stream, has));
         while has < blob.size {
-            let size = self.host.chunk().unwrap_or(u64::MAX).min(blob.size - has);
+            let limits = [self.host.chunk(), most].into_iter().flatten();
+            let size = limits.min().unwrap_or(u64::MAX).min(blob.size - has);
             let mut call = self.upload_call(Method::PATCH, url.clone());
             call = call.header(header::CONTENT_LENGTH, &size.to_string());
             if has > 0 || size < blob.size {
@@ -93,7 +94,7 @@ impl RepositoryClient {
         let response = self.send(&self.push, &call, &[204]).await.ok()?;
         let has = has_bytes(&text(response.headers(), header::RANGE)?)?;
         let url = self.client.0.http.target(&call, &response).unwrap_or_else(|_| call.url().clone());
-        Some(UploadSession { url, least: least_chunk(response.headers()), has })
+        Some(UploadSession::new(url, response.headers(), has))
     }
 
     /// A request to an open upload. Its URL may be a secret, so the request line omits it.

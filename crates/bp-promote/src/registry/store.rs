@@ -153,6 +153,6 @@ impl Destination for RepositoryClient {
     }
 
     fn begin(&mut self, run: &RunContext) {
-        *self = self.in_run(run);
+        *self = self.in_run(run).for_pushes();
     }
 }

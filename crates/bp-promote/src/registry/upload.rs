@@ -15,6 +15,7 @@ use super::{
     RegistryError, RepositoryClient,
     auth::Scope,
     body::Body,
+    endpoints::request_path,
     http::Call,
     repository::{STORED, check_reported, not_stored, text},
 };
@@ -86,7 +87,8 @@ impl RepositoryClient {
             }
         };
         let Some(session) = session else { return Ok(Stored::Mounted) };
-        if journal.is_some() || self.host.chunk().is_some() {
+        let is_limited = session.most.is_some_and(|most| blob.size > most);
+        if journal.is_some() || self.host.chunk().is_some() || is_limited {
             return self.send_session(blob, session, stream, journal).await;
         }
         let call = self.upload_call(Method::PUT, with_digest(session.url, blob));
@@ -163,7 +165,8 @@ impl RepositoryClient {
         let mut path = self.path("blobs/uploads/");
         let mut scope = self.push.clone();
         if let Some(from) = mount {
-            let from_path = utf8_percent_encode(from.path(), NON_ALPHANUMERIC);
+            let from_path = request_path(from);
+            let from_path = utf8_percent_encode(&from_path, NON_ALPHANUMERIC);
             path += &format!("?mount={}&from={from_path}", blob.digest);
             scope = scope.and(&Scope::pull(from));
         }
@@ -181,7 +184,7 @@ impl RepositoryClient {
             return Ok(None);
         }
         let url = self.client.0.http.target(&call, &response)?;
-        Ok(Some(UploadSession { url, least: least_chunk(response.headers()), has: 0 }))
+        Ok(Some(UploadSession::new(url, response.headers(), 0)))
     }
 }
 
@@ -190,14 +193,21 @@ pub(super) struct UploadSession {
     pub(super) url: Url,
     /// The minimum size of the requests, except the last one.
     pub(super) least: u64,
+    /// The maximum size of the requests. It is not in the specification, but some registries state it.
+    pub(super) most: Option<u64>,
     /// The number of bytes that the registry has.
     pub(super) has: u64,
 }
 
-/// The minimum size of the requests of an upload that the registry requires.
-pub(super) fn least_chunk(headers: &HeaderMap) -> u64 {
-    const LEAST: HeaderName = HeaderName::from_static("oci-chunk-min-length");
-    text(headers, LEAST).and_then(|least| least.parse().ok()).unwrap_or_default()
+impl UploadSession {
+    /// An upload whose status is described by these headers.
+    pub(super) fn new(url: Url, headers: &HeaderMap, has: u64) -> Self {
+        const LEAST: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+        const MOST: HeaderName = HeaderName::from_static("oci-chunk-max-length");
+        let number = |name| text(headers, name)?.trim().parse::<u64>().ok();
+        let least = number(LEAST).unwrap_or_default();
+        UploadSession { url, least, most: number(MOST).filter(|most| *most >= least.max(1)), has }
+    }
 }
 
 pub(super) fn failed(error: RegistryError) -> PutError {

@@ -213,6 +213,76 @@ async fn checks_a_login_without_a_repository() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_challenges_in_every_spelling() {
+    for (challenge, query) in [
+        (r#"BEARER REALM="/token",SERVICE="s""#, "service=s"),
+        (r#"bearer	realm="/token" , service="s""#, "service=s"),
+        (r#"Bearer service="my registry", realm="/token""#, "service=my+registry"),
+        (r#"Bearer realm=/token,service=s"#, "service=s"),
+        (r#"Bearer realm="/token?account=x&service=inner""#, "account=x&service=inner"),
+        (r#"Bearer realm="https://DEV.example.com:443/token?",service="s""#, "service=s"),
+        (r#"Bearer realm="http://dev.example.com/token",service="s""#, "service=s"),
+        (r#"Bearer realm="/token",service="s",error="insufficient_scope""#, "service=s"),
+        (r#"Bearer realm="/token",service="s",scope="""#, "service=s"),
+    ] {
+        let (transport, log) = network(move |seen| match (seen.path.as_str(), &seen.authorization) {
+            ("/token", Some(_)) => {
+                answer(200, &[], r#"{"access_token":"t","issued_at":"2026-01-01T00:00:00Z"}"#)
+            }
+            (_, Some(sent)) if sent == "Bearer t" => answer(200, &[], MANIFEST),
+            _ => answer(401, &[("www-authenticate", challenge)], "{}"),
+        });
+        let client = builder(transport).credentials(login(Login::password("ci", "pw"))).build().unwrap();
+        let read = of(&client, SRC).manifest(&tag()).await;
+        assert!(read.is_ok(), "{challenge}: {read:?}");
+        let asked = log.all().into_iter().find(|seen| seen.path == "/token").unwrap();
+        let scope = "scope=repository%3Ashop%2Fweb%3Apull";
+        assert_eq!(asked.query, format!("{query}&{scope}"), "{challenge}");
+        assert_eq!(asked.scheme, "https", "{challenge}");
+    }
+}
+
+/// A registry that creates a repository when a token for pushes is requested, and rejects any other access until then.
+#[tokio::test(start_paused = true)]
+async fn a_destination_is_accessed_with_tokens_for_pushes() {
+    let (transport, log) = network(|seen| {
+        if seen.authority.starts_with(DST) {
+            return match (seen.path.as_str(), seen.authorization.as_deref()) {
+                ("/token", _) if seen.query.contains("push") => answer(200, &[], r#"{"token":"push"}"#),
+                ("/token", _) => answer(200, &[], r#"{"token":"nothing"}"#),
+                (_, Some("Bearer push")) => accept_all(seen),
+                _ => answer(401, &[("www-authenticate", "Bearer realm=\"/token\",service=\"s\"")], ""),
+            };
+        }
+        if seen.path.contains("/manifests/") { answer(200, &[], MANIFEST) } else { missing() }
+    });
+    let both = Logins::new().with(DST.parse().unwrap(), Login::password("ci", "pw"));
+    let client = builder(transport).credentials(both).build().unwrap();
+    promote(&client).await.unwrap();
+    let tokens: Vec<_> = log.to(DST).into_iter().filter(|seen| seen.path == "/token").collect();
+    assert_eq!(tokens.len(), 1, "one token for all requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn states_why_a_token_service_refuses_a_login() {
+    for body in [
+        r#"{"details":"incorrect username or password"}"#,
+        r#"{"error":"invalid_grant","error_description":"incorrect username or password"}"#,
+        r#"{"errors":[{"code":"UNAUTHORIZED","message":"incorrect username or password"}]}"#,
+        r#"{"error":{"code":401,"message":"incorrect username or password"}}"#,
+        "unauthorized: incorrect username or password\n",
+    ] {
+        let (transport, _) = network(move |seen| match seen.path.as_str() {
+            "/token" => answer(401, &[], body),
+            _ => answer(401, &[("www-authenticate", "Bearer realm=\"/token\"")], ""),
+        });
+        let client = builder(transport).credentials(login(Login::password("ci", "pw"))).build().unwrap();
+        let error = error_chain(&of(&client, SRC).manifest(&tag()).await.unwrap_err());
+        assert!(error.contains("incorrect username or password"), "{body}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn follows_redirects_of_manifest_pushes_without_the_login() {
     for (target, is_own) in
         [("https://dev.example.com/moved", true), ("https://cdn.example.net/moved", false)]

@@ -7,5 +7,6 @@ mod logins;
 mod net;
 mod origins;
 mod property;
+mod proxies;
 mod source;
 mod tokens;

@@ -34,7 +34,7 @@ const ELSEWHERE: &str = "uploads.example.net";
 pub(crate) const FULL_COVERAGE: u64 = 1_000;
 
 /// The kinds that a long run must cover.
-pub(crate) const KINDS: [&str; 19] = [
+pub(crate) const KINDS: [&str; 24] = [
     "HEAD 404",
     "HEAD rejected",
     "referrers rejected",
@@ -54,6 +54,11 @@ pub(crate) const KINDS: [&str; 19] = [
     "an upload start redirected",
     "an upload redirected midway",
     "an upload at another host",
+    "tags incomplete",
+    "a part rejected",
+    "an upload lost",
+    "HEAD as a page",
+    "a cached tag",
 ];
 
 /// The password for a registry.
@@ -77,6 +82,8 @@ enum Tags {
     Null,
     Endless,
     Elsewhere,
+    /// As of a pull-through cache.
+    Incomplete,
 }
 
 /// The properties of one registry.
@@ -93,6 +100,12 @@ struct Properties {
     redirects_start: bool,
     redirects_midway: bool,
     uploads_elsewhere: bool,
+    rejects_parts: bool,
+    /// The request of an upload that is answered with 404.
+    lost_upload: Option<u32>,
+    uploads: AtomicU32,
+    pages: bool,
+    caches_tags: bool,
     has_auth: bool,
 }
 
@@ -118,6 +131,7 @@ impl Properties {
         let mut drawn = || random.u8(0..12) == 0;
         let [head, referrers, tags, wrong_type, conflict, start, midway, elsewhere] =
             std::array::from_fn(|_| drawn());
+        let [rejects_parts, lost_upload, pages, caches_tags] = std::array::from_fn(|_| drawn());
         let (referrers, tags) = (referrers || drawn(), tags || drawn());
         Properties {
             head: head.then(|| one_of(random, &[404, 404, 400, 403, 405, 501])),
@@ -135,15 +149,24 @@ impl Properties {
             }),
             tags: tags.then(|| {
                 let status = Tags::Status(one_of(random, &[403, 404, 405, 500]));
-                one_of(random, &[status, Tags::Html, Tags::Null, Tags::Endless, Tags::Elsewhere])
+                let incomplete = Tags::Incomplete;
+                one_of(
+                    random,
+                    &[status, Tags::Html, Tags::Null, Tags::Endless, Tags::Elsewhere, incomplete, incomplete],
+                )
             }),
             wrong_type,
             conflict: conflict.then(|| (one_of(random, &[409, 412]), random.u32(0..6))),
             redirects_start: start,
             redirects_midway: midway && random.bool(),
             uploads_elsewhere: elsewhere && !has_auth,
+            rejects_parts,
+            lost_upload: lost_upload.then(|| random.u32(0..8)),
+            pages,
+            caches_tags,
             has_auth,
             pushes: AtomicU32::new(0),
+            uploads: AtomicU32::new(0),
         }
     }
 
@@ -173,7 +196,8 @@ impl Quirks {
 
     /// Whether an existing tag of the destination `host` is found.
     pub(crate) fn finds_tags(&self, host: &str) -> bool {
-        self.0.registries[host].head != Some(404)
+        let own = &self.0.registries[host];
+        own.head != Some(404) && !matches!(own.tags, Some(Tags::Incomplete))
     }
 
     /// Ends the properties because of which a copy may fail.
@@ -205,10 +229,16 @@ fn kind(path: &str) -> &'static str {
     match parts.as_slice() {
         [.., "blobs", "uploads", _] | [.., "blobs", "uploads"] => "upload",
         [.., "manifests", _] => "manifest",
+        [.., "blobs", _] => "blob",
         [.., "referrers", _] => "referrers",
         [.., "tags", "list"] => "tags",
         _ => "other",
     }
+}
+
+/// Whether the path is that of a manifest by its tag.
+fn is_tag(path: &str) -> bool {
+    kind(path) == "manifest" && path.rsplit('/').next().is_some_and(|reference| !reference.contains(':'))
 }
 
 async fn collected(body: Body) -> io::Result<Bytes> {
@@ -257,6 +287,23 @@ impl State {
                     return Ok(respond(status, &[], body.to_string()));
                 }
             }
+            ("GET", "blob") if own.rejects_parts && request.headers().contains_key(header::RANGE) => {
+                self.count("a part rejected");
+                return Ok(respond(416, &[], ""));
+            }
+            ("HEAD", "blob") if is_allowed && own.pages => {
+                self.count("HEAD as a page");
+                return Ok(respond(200, &[("content-type", "text/html")], ""));
+            }
+            ("PUT" | "PATCH", "upload")
+                if is_allowed
+                    && own
+                        .lost_upload
+                        .is_some_and(|at| own.uploads.fetch_add(1, Ordering::Relaxed) == at) =>
+            {
+                self.count("an upload lost");
+                return Ok(respond(404, &[("content-type", "text/html")], "<html>"));
+            }
             ("PUT" | "PATCH", "upload") if is_allowed && !is_calm && own.redirects_midway => {
                 self.count("an upload redirected midway");
                 return Ok(respond(307, &[("location", &format!("https://{ELSEWHERE}/{host}{path}"))], ""));
@@ -268,13 +315,19 @@ impl State {
             }
             _ => {}
         }
+        let is_fresh = request.headers().contains_key(header::CACHE_CONTROL);
         let request = match path.strip_prefix("/moved") {
             Some(_) => moved(request, |path| path.trim_start_matches("/moved").to_owned(), &host),
             None => request,
         };
         let response = self.forward(request).await?;
         if response.status().is_success() {
-            self.change(own, &host, &method, &path, response).await
+            let mut response = self.change(own, &host, &method, &path, response).await?;
+            if own.caches_tags && !is_fresh && method == Method::GET && is_tag(&path) {
+                self.count("a cached tag");
+                response.headers_mut().insert(header::AGE, HeaderValue::from_static("60"));
+            }
+            Ok(response)
         } else {
             Ok(response)
         }
@@ -405,6 +458,10 @@ impl State {
                 let link = format!("<{path}?n=1>; rel=\"next\"");
                 response.headers_mut().insert(header::LINK, HeaderValue::from_str(&link).unwrap());
                 "endless tags"
+            }
+            Tags::Incomplete => {
+                response = respond(200, &[("content-type", "application/json")], r#"{"tags":["cached"]}"#);
+                "tags incomplete"
             }
             Tags::Elsewhere => {
                 let link = format!("<https://{ELSEWHERE}/{host}{path}?n=1>; rel=\"next\"");
