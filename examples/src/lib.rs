@@ -3,4 +3,6 @@
 //! The binaries of this package are thin: `bp-delivery` implements the arguments, the work and the output of each.
 
 #[cfg(feature = "sandbox")]
+pub mod push;
+#[cfg(feature = "sandbox")]
 pub mod world;

@@ -1,4 +1,4 @@
-//! `doctor` is green where the commands work, and names what they would fail with where they do not.
+//! `doctor` succeeds where the commands work, and lists what they would fail with where they do not.
 #![cfg(feature = "sandbox")]
 
 mod common;

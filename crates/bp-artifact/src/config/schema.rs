@@ -1,6 +1,6 @@
 //! The JSON Schema of `bp.toml` for editors, generated from the keys that the parser accepts.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::keys::{GATE_KINDS, Key, Keys, Kind, NAME, NAME_FORM, PROJECT, SERVICE_NAME};
 
@@ -70,28 +70,28 @@ pub fn config_schema() -> Value {
     })
 }
 
-/// A table with these keys; a key with a dot belongs to a nested table.
+/// A table with these keys; each dot of a key separates a nested table, and `*` stands for any name in one.
 fn section<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
-    let mut properties = Map::new();
+    let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
+    let mut section = empty();
     for key in keys {
-        let value = value(key);
-        match key.name.split_once('.') {
-            None => drop(properties.insert(key.name.to_owned(), value)),
-            Some((table, "*")) => {
-                let any = json!({ "type": "object", "additionalProperties": value });
-                properties.insert(table.to_owned(), any);
+        let mut table = &mut section;
+        let mut segments = key.name.split('.').peekable();
+        while let Some(name) = segments.next() {
+            let below = &mut table["properties"][name];
+            match segments.peek() {
+                None => *below = value(key),
+                Some(&"*") => {
+                    *below = json!({ "type": "object", "additionalProperties": value(key) });
+                    break;
+                }
+                Some(_) if below.is_null() => *below = empty(),
+                Some(_) => {}
             }
-            Some((table, name)) => {
-                let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
-                let (name, value) = match name.strip_suffix(".*") {
-                    Some(below) => (below, json!({ "type": "object", "additionalProperties": value })),
-                    None => (name, value),
-                };
-                properties.entry(table).or_insert_with(empty)["properties"][name] = value;
-            }
+            table = below;
         }
     }
-    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+    section
 }
 
 fn value(key: &Key) -> Value {
