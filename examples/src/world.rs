@@ -115,6 +115,8 @@ impl World {
             ("AWS_ACCESS_KEY_ID", id.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
             ("AWS_REGION", "eu-central-1".to_owned()),
+            // aws-cli 1 reads only this one.
+            ("AWS_DEFAULT_REGION", "eu-central-1".to_owned()),
             ("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(",")),
         ]
     }

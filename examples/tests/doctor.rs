@@ -1,4 +1,4 @@
-//! `doctor` is green where the commands work, and names what they would fail with where they do not.
+//! `doctor` succeeds where the commands work, and lists what they would fail with where they do not.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -125,6 +125,7 @@ async fn what_a_command_would_fail_with_is_found() {
     for (action, words) in [
         ("ecr:BatchGetImage", &["repository shop/web", "AccessDenied"][..]),
         ("ecs:DescribeServices", &["ecs staging/shop-web"]),
+        ("ecs:ListTasks", &["ecs staging/shop-web, tasks", "ecs:ListTasks"]),
         ("eks:DescribeCluster", &["eks cluster staging", "eks:DescribeCluster"]),
         ("sts:AssumeRole", &["role arn:aws:iam::222222222222:role/deliver"]),
     ] {
@@ -151,7 +152,7 @@ async fn what_cannot_be_determined_is_unknown_within_the_deadline() {
     faults.clear();
 
     // A registry that does not respond.
-    let stall = Fault::new(Effect::Delay(Duration::from_secs(3600))).on("GET /v2/").times(u32::MAX);
+    let stall = Fault::new(Effect::Delay(Duration::from_secs(3600))).on("GET base").times(u32::MAX);
     faults.inject(stall);
     let start = tokio::time::Instant::now();
     let rows = doctor(&stage, &["--timeout", "8s"]).await;

@@ -95,7 +95,10 @@ async fn what_is_required_and_not_known_is_listed() {
     std::fs::remove_file(stage.path("artifact.json")).unwrap();
     let mut command = stage
         .command("init", &["--config", "new.toml", "--offline", "--env", "prod", "--eks-cluster", "prod"]);
-    command.env_remove("AWS_REGION").env("GITHUB_REPOSITORY", "example/shop");
+    command
+        .env_remove("AWS_REGION")
+        .env_remove("AWS_DEFAULT_REGION")
+        .env("GITHUB_REPOSITORY", "example/shop");
     let end = ended(command).await;
     assert_eq!(end.code, 2, "{end:?}");
     for text in ["project.repository", "prod: region", "prod: registry", "--eks-namespace", "--eks-workload"]

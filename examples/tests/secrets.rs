@@ -302,3 +302,10 @@ fn the_search_finds_the_canary_in_files_and_output() {
     let end = Ended { code: 0, stdout: String::new(), stderr: PIECES[3].to_owned() };
     assert!(canary_in_output(&[end]).is_some());
 }
+
+#[tokio::test]
+async fn a_service_without_secrets_is_reported() {
+    let stage = Stage::new().await;
+    let end = stage.run("secrets", &["check", "--env", "staging"]).await;
+    assert_eq!((end.code, end.stdout.trim()), (0, "there are no references to secrets"), "{end:?}");
+}

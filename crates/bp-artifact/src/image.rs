@@ -20,6 +20,7 @@ use crate::{digest::Digest, media_type, platform::Platform, reference::DigestRef
 /// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedImage {
     /// Repository and digest of the manifest or index that the tag pointed to.

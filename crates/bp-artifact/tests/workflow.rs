@@ -87,12 +87,12 @@ proptest! {
 
 /// Texts of parts of commands.
 fn any_text() -> impl Strategy<Value = String> {
-    let pieces = [
+    const PIECES: &[&str] = &[
         "::", ":", ",", "=", "%", "0A", "25", "\n", "\r", " ", "##[", "]", "error", "add-mask", "\u{85}",
         "\u{2028}", "\u{200d}", "é", "\u{1b}[",
     ];
     proptest::collection::vec(
-        prop_oneof![proptest::sample::select(&pieces[..]).prop_map(str::to_owned), ".{0,4}"],
+        prop_oneof![proptest::sample::select(PIECES).prop_map(str::to_owned), ".{0,4}"],
         0..12,
     )
     .prop_map(|parts| parts.concat())

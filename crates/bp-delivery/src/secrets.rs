@@ -124,7 +124,8 @@ pub fn lines(bindings: &Bindings, report: &CheckReport) -> Vec<String> {
         line
     };
     let names = bindings.iter().map(|binding| binding.name.as_str());
-    names.zip(&report.checked).map(line).collect()
+    let lines: Vec<String> = names.zip(&report.checked).map(line).collect();
+    if lines.is_empty() { vec!["there are no references to secrets".to_owned()] } else { lines }
 }
 
 /// The exit code of a check: an invalid reference takes precedence over one that could not be checked.

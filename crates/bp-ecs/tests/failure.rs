@@ -180,6 +180,22 @@ async fn a_rollback_by_the_circuit_breaker_is_never_a_success() {
     assert!(outcome.detail.contains("circuit breaker"), "{}", outcome.detail);
 }
 
+/// Between two polls the deployment has failed and ECS has rolled it back.
+#[tokio::test(start_paused = true)]
+async fn reports_the_failure_before_the_service_events_of_its_rollback() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).circuit_breaker().create();
+    let image = shop.image_that("crash", crashes());
+    let seldom = options().fail_after(NonZeroU32::MAX).poll_interval(Duration::from_secs(600)).unwrap();
+    let (events, outcome) = run(shop.target_with(seldom).deploy(&image)).await;
+    assert_eq!(outcome.unwrap().verdict(), Verdict::RolledBack);
+    let position = |wanted: &dyn Fn(&DeployEvent) -> bool| events.iter().position(wanted);
+    let failing = position(&|event| matches!(event, DeployEvent::Failing { .. })).unwrap();
+    let is_of_rollback = |event: &DeployEvent| matches!(event, DeployEvent::Notice { message, .. } if message.contains("rolling back"));
+    let notice = position(&is_of_rollback).expect("ECS reports its rollback");
+    assert!(failing < notice, "{events:#?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn rolls_back_after_a_circuit_breaker_without_rollback() {
     let shop = Shop::new();

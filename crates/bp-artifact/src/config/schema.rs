@@ -77,32 +77,28 @@ pub fn config_schema() -> Value {
     })
 }
 
-/// A table with these keys; a key with dots belongs to a nested table.
+/// A table with these keys; each dot of a key separates a nested table, and `*` stands for any name in one.
 fn section<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
-    let mut table = empty();
+    let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
+    let mut section = empty();
     for key in keys {
-        insert(&mut table, key.name, value(key));
-    }
-    table
-}
-
-fn empty() -> Value {
-    json!({ "type": "object", "additionalProperties": false, "properties": {} })
-}
-
-/// Inserts the schema of a key. A name that ends in `*` matches all keys of its table.
-fn insert(table: &mut Value, name: &str, value: Value) {
-    match name.split_once('.') {
-        None if name == "*" => *table = json!({ "type": "object", "additionalProperties": value }),
-        None => table["properties"][name] = value,
-        Some((below, rest)) => {
-            let below = &mut table["properties"][below];
-            if below.is_null() {
-                *below = empty();
+        let mut table = &mut section;
+        let mut segments = key.name.split('.').peekable();
+        while let Some(name) = segments.next() {
+            let below = &mut table["properties"][name];
+            match segments.peek() {
+                None => *below = value(key),
+                Some(&"*") => {
+                    *below = json!({ "type": "object", "additionalProperties": value(key) });
+                    break;
+                }
+                Some(_) if below.is_null() => *below = empty(),
+                Some(_) => {}
             }
-            insert(below, rest, value);
+            table = below;
         }
     }
+    section
 }
 
 fn value(key: &Key) -> Value {

@@ -23,6 +23,7 @@ macro_rules! causes {
         ///
         /// `docs/causes.md` lists all causes with summary, recovery and advice.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(rename_all = "kebab-case")]
         #[non_exhaustive]
         pub enum Cause {

@@ -12,6 +12,7 @@ use crate::{exit::ExitCode, image::ResolvedImage, reference::DigestRef};
 ///
 /// Secrets are shown as references, plain values verbatim: a plain value must not contain a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Change {
     /// The path of the field: `containerDefinitions[web].image`.
@@ -82,12 +83,28 @@ impl fmt::Display for Change {
     }
 }
 
+/// A change as drift: nothing is going to change, so the value that was found comes first.
+struct Found<'a>(&'a Change);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { path, from: wanted, to: found } = self.0;
+        match (wanted, found) {
+            (Some(wanted), Some(found)) => write!(f, "~ {path}: found {found}, wanted {wanted}"),
+            (None, Some(found)) => write!(f, "+ {path}: found {found}, wanted none"),
+            (Some(wanted), None) => write!(f, "- {path}: found none, wanted {wanted}"),
+            (None, None) => write!(f, "= {path}"),
+        }
+    }
+}
+
 /// The differences between a target and its desired state.
 ///
 /// Three things can drift: the *definition* (a task definition, a pod template), the *service* that runs it (an ECS
 /// service or a workload: a deployment in progress or failed, another definition in use, too few tasks or pods), and
 /// the running *digest*.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
     /// The target.
@@ -150,7 +167,7 @@ impl fmt::Display for Drift {
             (false, false) => self.verdict.to_string(),
         };
         write!(f, "{}: {found}", self.target)?;
-        self.changes().try_for_each(|change| write!(f, "\n  {change}"))?;
+        self.changes().try_for_each(|change| write!(f, "\n  {}", Found(change)))?;
         self.notes.iter().try_for_each(|note| write!(f, "\n  note: {note}"))
     }
 }
@@ -188,6 +205,6 @@ mod tests {
         let mut service = none.clone();
         service.service.push(Change::new("runningCount", Some("2".into()), Some("1".into())));
         assert_eq!(ExitCode::from(&service), ExitCode::Drift);
-        assert_eq!(service.to_string(), "ecs/shop/web: has drifted\n  ~ runningCount: 2 -> 1");
+        assert_eq!(service.to_string(), "ecs/shop/web: has drifted\n  ~ runningCount: found 1, wanted 2");
     }
 }

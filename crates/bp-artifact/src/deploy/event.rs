@@ -8,6 +8,7 @@ use crate::{operation::Event, reference::DigestRef};
 
 /// An event of a deployment to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum DeployEvent {
@@ -89,6 +90,7 @@ pub enum DeployEvent {
 
 /// Counts of tasks or pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Progress {
     /// The desired number.

@@ -8,6 +8,7 @@ use super::Cause;
 
 /// One dependency of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Finding {
     /// The object: `image r.example.com/web@sha256:… (web)`, `role …`, `log group /shop/web`, `secret db`.
@@ -51,6 +52,7 @@ impl fmt::Display for Finding {
 
 /// The state of a dependency of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FindingState {

@@ -40,6 +40,7 @@ serde_as_text!(GateName);
 
 /// The state of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum GateState {
     /// Not approved or rejected yet.
@@ -82,6 +83,7 @@ impl GateState {
 /// Who approved or rejected, as reported by the environment of the process. The claim is not verified: restrict who
 /// may run the command instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// The name.
@@ -98,6 +100,7 @@ impl fmt::Display for Claim {
 
 /// A gate that a deployment has reached, in a [`Receipt`](super::Receipt).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct GateReceipt {

@@ -8,6 +8,7 @@ use crate::{digest::Digest, image::ResolvedImage, reference::DigestRef};
 /// The outcome of one deployment to one target: created by a [`Run`](super::run::Run), or read from a receipt. Its
 /// verdict is [`Deployed`](Verdict::Deployed) only if a [`Proof`] confirms it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Outcome {
@@ -81,6 +82,7 @@ impl Outcome {
 /// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Proof {
     /// One observation for each running task or pod.
@@ -89,6 +91,7 @@ pub struct Proof {
 
 /// One running task or pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Observation {
     /// The task or pod.

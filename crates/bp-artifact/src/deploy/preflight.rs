@@ -57,6 +57,7 @@ pub fn about_image(subject: impl Into<String>, found: Result<Availability, Resol
 
 /// What a deployment would change, and whether its dependencies exist. A preflight is read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Preflight {
@@ -125,6 +126,7 @@ impl fmt::Display for Preflight {
 
 /// A secret that a container refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SecretReference {

@@ -23,6 +23,7 @@ const MAJOR: u32 = 1;
 /// A receipt of a later minor version is accepted: its unknown fields and values are preserved when the receipt is
 /// rewritten, unless they were replaced in the meantime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Receipt"))]
 // `remote = "Self"`: the derived code handles the known fields; the impls below add the unknown ones.
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Receipt {
@@ -67,6 +68,7 @@ impl<'de> Deserialize<'de> for Receipt {
 
 /// The state of the deployment in a [`Receipt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ReceiptState {
     /// The previous revision of every target is recorded; targets may be changing.
@@ -93,6 +95,7 @@ impl std::fmt::Display for ReceiptState {
 
 /// One target in a [`Receipt`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TargetReceipt {
     /// The target.

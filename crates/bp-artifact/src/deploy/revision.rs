@@ -8,6 +8,7 @@ use crate::{image::ResolvedImage, reference::DigestRef};
 
 /// A state that a target can be rolled back to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Revision {
     /// The platform's identifier: a task definition's ARN, a Deployment's revision number.
@@ -22,6 +23,7 @@ pub struct Revision {
 
 /// A scheduled task, and the task definition that it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ScheduledTask {
     /// The schedule: `rule/<event bus>/<rule>/<target>`, or `schedule/<group>/<name>`.
@@ -158,6 +160,20 @@ impl fmt::Display for RunningImage {
 impl Serialize for RunningImage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for RunningImage {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RunningImage".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "An image as the platform reports it: by digest, or by a tag.",
+        })
     }
 }
 

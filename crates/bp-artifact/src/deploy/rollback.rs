@@ -21,6 +21,7 @@ use super::{Revision, finding::Finding};
 /// assert_eq!(check.reasons(), "image web:41 (web): push it again");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RollbackCheck {

@@ -15,6 +15,7 @@ const STARTING: usize = 5;
 
 /// What runs at a target, and the state of its deployments. Displays as one entry of several lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Status {
@@ -43,6 +44,7 @@ pub struct Status {
 
 /// A container, and the digests that its running instances report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ContainerStatus {
@@ -57,6 +59,7 @@ pub struct ContainerStatus {
 
 /// The instances of a container with the same revision and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RunningDigest {
@@ -71,6 +74,7 @@ pub struct RunningDigest {
 
 /// A deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DeploymentStatus {
@@ -103,6 +107,7 @@ pub struct DeploymentStatus {
 
 /// A lifecycle hook of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct HookStatus {
@@ -122,6 +127,7 @@ pub struct HookStatus {
 
 /// A task or pod that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UnitFailure {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The ID of a target, unique within a project and stable between runs: `ecs/<cluster>/<service>`,
 /// `eks/<cluster>/<namespace>/deployment/<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct TargetId(String);
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(serde_json::to_value(Verdict::RolledBack).unwrap(), "rolled-back");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The image runs in every task or pod, and its digest was observed there.

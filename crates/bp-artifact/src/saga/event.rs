@@ -12,6 +12,7 @@ use crate::{
 
 /// An event of a [`Saga`](super::Saga): its own steps, and the events of its targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum SagaEvent {

@@ -53,3 +53,20 @@ fn the_reference_lists_every_key() {
     );
     assert!(found.len() > 80, "{}", found.len());
 }
+
+/// In a file a key with dots is a nested table, so an editor would reject a property with a dot in its name.
+#[test]
+fn the_schema_nests_the_tables_of_keys_with_dots() {
+    fn names(value: &Value, found: &mut Vec<String>) {
+        if let Some(properties) = value["properties"].as_object() {
+            found.extend(properties.keys().cloned());
+        }
+        value.as_object().into_iter().flatten().for_each(|(_, below)| names(below, found));
+    }
+    let mut found = Vec::new();
+    names(&config_schema(), &mut found);
+    assert!(
+        found.iter().any(|name| name == "traffic") && !found.iter().any(|name| name.contains('.')),
+        "{found:?}"
+    );
+}

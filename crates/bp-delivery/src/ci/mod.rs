@@ -115,7 +115,7 @@ impl Ci {
         lock(&self.results).failure = Some((failure.to_string(), failure.location().cloned()));
     }
 
-    /// Writes what a command ends with. A file that cannot be written is a warning: the command has done its work.
+    /// Writes what a command ends with. A file that cannot be written is a warning: the command is complete.
     pub(crate) fn end(&self, printer: &Printer, verb: &str, code: ExitCode) {
         self.end_group(printer);
         let Results { entries, values, failure, .. } = std::mem::take(&mut *lock(&self.results));
@@ -125,8 +125,12 @@ impl Ci {
             let message = message.clone().unwrap_or_else(|| entries.join("\n"));
             let location = location.flatten();
             let file = location.as_ref().map(|at| (at.file.as_str(), at.line, at.column));
-            let annotation =
-                Annotation { level: AnnotationLevel::Error, title: &title, file, message: &message };
+            let level = if code == ExitCode::AwaitingApproval {
+                AnnotationLevel::Notice
+            } else {
+                AnnotationLevel::Error
+            };
+            let annotation = Annotation { level, title: &title, file, message: &message };
             printer.clean(Stream::Err, &Clean::annotation(&annotation));
         }
         let mut failed = Vec::new();
@@ -252,7 +256,7 @@ mod tests {
         let own = ci(directory.path(), &[("GITHUB_ACTIONS", "true")]);
         own.result(&["web: deployed".to_owned()], || json!({ "verdict": "deployed\nexit-code=9" }));
         own.end(&printer, "deploy-ecs", ExitCode::Drift);
-        assert!(read("summary").contains("deploy-ecs") && read("summary").contains("web: deployed"));
+        assert!(read("summary").contains("deploy-ecs") && read("summary").contains("web&#58; deployed"));
         assert_eq!(
             read("outputs"),
             "earlier=1\nexit-code=6\nverdict=deployed exit-code=9\nimage=\ndigest=\n"

@@ -111,7 +111,7 @@ mod tests {
         let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
         let row = |server: i64, start: i64, end: i64| clock(Some(at(server)), at(start), at(end));
         assert_eq!(row(0, 0, 0).detail, "as AWS's");
-        // A slow response is no difference.
+        // A slow response makes no difference.
         assert_eq!(row(10, 0, 20).state, State::Ok);
         assert_eq!(row(0, 5, 6).state, State::Ok);
         for (server, word) in [(400, "behind AWS"), (-400, "ahead of AWS")] {

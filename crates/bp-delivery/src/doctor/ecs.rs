@@ -1,13 +1,9 @@
 //! ECS: the service can be read, and which permissions cannot be tried.
 
-use bp_artifact::text::truncate;
 use bp_secrets::Depth;
 
 use super::{Doctor, Row, State};
 use crate::{Delivery, secrets};
-
-/// The most notes of a status that are shown.
-const NOTES: usize = 5;
 
 impl Doctor {
     pub(super) async fn ecs(&self, delivery: &Delivery) -> Vec<Row> {
@@ -46,26 +42,22 @@ impl Doctor {
     }
 }
 
-/// Reads the service as the commands do.
+/// Reads the service and its tasks, as a deployment does.
 async fn read(check: &str, delivery: &Delivery) -> Vec<Row> {
-    let target = match delivery.ecs_service() {
-        Ok(target) => target,
-        Err(failure) => return vec![Row::of_failure(check, &failure, "correct bp.toml")],
-    };
     let remedy = "correct ecs.cluster and ecs.service, or the policy of the role (docs/iam/deploy-ecs.json)";
-    let status = match target.status().await {
-        Ok(status) => status,
+    let target = match delivery.ecs().await {
+        Ok(target) => target,
+        Err(failure) => {
+            return vec![Row::of_failure(check, &failure, "correct the settings of ecs in bp.toml")];
+        }
+    };
+    let current = match target.current().await {
+        Ok(current) => current,
         Err(error) => return vec![Row::of_error(check, &error, remedy)],
     };
-    let mut rows = vec![match target.definition().await {
-        Ok(definition) => {
-            Row::ok(check, format!("readable, runs the task definition family {}", definition.family()))
-        }
-        Err(error) => Row::of_error(check, &error, remedy),
-    }];
-    for note in status.notes.iter().take(NOTES) {
-        let row = Row::new(check, State::Warning, truncate(note, 500));
-        rows.push(row.remedy("allow the read actions of docs/iam/deploy-ecs.json"));
+    let mut rows = vec![Row::ok(check, format!("readable, runs {}", current.stable.short_id()))];
+    if let Err(error) = target.prove().await {
+        rows.push(Row::of_error(format!("{check}, tasks"), &error, remedy));
     }
     rows
 }

@@ -29,7 +29,7 @@ pub(crate) enum State {
     Ok,
     /// It cannot be checked without a change: AWS has no dry run for it.
     NotTried,
-    /// Commands work, but less well.
+    /// Commands work, with limitations.
     Warning,
     /// It could not be determined: unreachable, throttled, or out of time.
     Unknown,

@@ -1,6 +1,6 @@
 //! The commands that other tools have under another name.
 
-/// Words of other tools, and the commands that do that here.
+/// Terms of other tools, and the commands for them here.
 const WORDS: &[(&str, &[&str])] = &[
     ("apply", &["deploy-manifests"]),
     ("check", &["doctor", "deploy-ecs --check", "deploy-eks --check"]),

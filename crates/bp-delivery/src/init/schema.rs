@@ -11,7 +11,7 @@ pub(super) enum Form {
     /// A number, or a percentage in quotes.
     NumberOrText,
     True,
-    Words,
+    List,
 }
 
 /// Whether `bp.toml` has this setting in an environment.
@@ -41,12 +41,12 @@ pub(super) fn form(key: &str) -> Option<Form> {
     match at.get("type")?.as_str()? {
         "string" => Some(Form::Text),
         "integer" => Some(Form::Number),
-        "array" => Some(Form::Words),
+        "array" => Some(Form::List),
         _ => None,
     }
 }
 
-/// The tables that contain names which may have dots: everything after them is one name.
+/// The tables of names, in which a name may contain dots.
 const OPEN: [&str; 12] = [
     "ecs.environment",
     "ecs.secrets",
@@ -86,7 +86,7 @@ mod tests {
             ("limits.transfers", Some(Form::Number)),
             ("tags.Team", Some(Form::Text)),
             ("eks.set.image.pullPolicy", Some(Form::Text)),
-            ("ecs.before.migrate", Some(Form::Words)),
+            ("ecs.before.migrate", Some(Form::List)),
             ("gate.go-live.approval", Some(Form::True)),
             ("gate.smoke.url", Some(Form::Text)),
             ("eks.traffic.steps", Some(Form::Text)),

@@ -27,7 +27,7 @@ const ORDER: [&str; 14] = [
     "eks.container",
 ];
 
-/// Settings that many files need later, as comments.
+/// Settings that are often added later, as comments.
 const LATER: &str = "\
 # deploy.timeout = \"15m\"          # how long a deployment may take
 # deploy.on-failure = \"roll-back\" # or \"leave\"
@@ -93,7 +93,7 @@ fn line(text: &mut String, key: &str, known: &Known, form: Form) {
     let value = match form {
         Form::Number | Form::NumberOrText if is_number => value.clone(),
         Form::True if value == "true" => value.clone(),
-        Form::Words => words(value),
+        Form::List => words(value),
         Form::Text | Form::Number | Form::NumberOrText | Form::True => quoted(value),
     };
     let _ = writeln!(text, "{} = {value} # {}", path.join("."), comment(&known.origin));

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Write a commented bp.toml from flags, an existing ECS service or Kubernetes workload, kubectl's context and variables of
-/// the CI system; says what it could not know
+/// the CI system; lists what it could not know
 #[derive(Debug, Args)]
 pub struct Init {
     /// Configuration file with the project's environments
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaces_an_existing_file_only_when_told() {
+    fn replaces_an_existing_file_only_with_overwrite() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bp.toml");
         assert!(write(&path, "a", false).unwrap());

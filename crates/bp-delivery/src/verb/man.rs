@@ -37,7 +37,7 @@ impl Verb for ManPages {
     }
 }
 
-/// The file names and contents of the pages: of the program, of each command and of its subcommands.
+/// Each page, with its file name: of the program, of each command and of its subcommands.
 fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     // Hidden: `bp help` has no page.
     let mut program = multicall::command().disable_help_subcommand(true);

@@ -256,8 +256,15 @@ impl<'a> Follower<'a> {
 
     /// Reports changes and handles the judgement of a poll. Returns the end, if it is one.
     async fn act(&mut self, snapshot: &Snapshot) -> Option<End> {
-        let changed = self.report_changes(snapshot);
         let judgement = judge(&self.ours, snapshot);
+        // Its service events may already be about the rollback, which the failure precedes.
+        if let Some(reason) = judgement.failure()
+            && self.run.is_some()
+            && self.phase != Phase::Restoring
+        {
+            self.fail(snapshot, reason, Cause::Unknown).await;
+        }
+        let changed = self.report_changes(snapshot);
         tracing::debug!(deployment = %self.ours.id, ?judgement, "polled deployment");
         self.is_unknown = matches!(judgement, Judgement::Unknown(_));
         match judgement {

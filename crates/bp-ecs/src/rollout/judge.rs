@@ -45,6 +45,25 @@ pub(crate) enum Judgement {
     AwaitingApproval { hook: String, stage: String, expires: Option<String>, otherwise: Option<String> },
 }
 
+impl Judgement {
+    /// The reason, if the deployment has failed.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        match self {
+            Judgement::Failed(reason)
+            | Judgement::RollingBack { reason }
+            | Judgement::RolledBack { reason }
+            | Judgement::RollbackFailed { reason } => Some(reason),
+            Judgement::InProgress
+            | Judgement::Unknown(_)
+            | Judgement::Complete { .. }
+            | Judgement::Stopped { .. }
+            | Judgement::Superseded { .. }
+            | Judgement::Gone { .. }
+            | Judgement::AwaitingApproval { .. } => None,
+        }
+    }
+}
+
 /// Judges the state of `ours` from a snapshot. Makes no calls.
 pub(crate) fn judge(ours: &Followed, snapshot: &Snapshot) -> Judgement {
     let Some(service) = &snapshot.service else { return Judgement::Gone { status: "MISSING".to_owned() } };

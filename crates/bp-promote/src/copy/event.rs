@@ -9,6 +9,7 @@ use super::{KeptTag, SkippedReferrer};
 
 /// An event of a copy, emitted while it is in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum CopyEvent {
@@ -69,6 +70,7 @@ pub enum CopyEvent {
         reason: String,
         /// The delay before the next attempt.
         #[serde(rename = "pauseMs", serialize_with = "milliseconds")]
+        #[cfg_attr(feature = "schema", schemars(with = "u64"))]
         pause: Duration,
     },
     /// The tag now points to the image.
@@ -82,6 +84,7 @@ pub enum CopyEvent {
 
 /// How content was stored at the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Transfer {
@@ -95,6 +98,7 @@ pub enum Transfer {
 
 /// A side of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Side {
@@ -106,6 +110,7 @@ pub enum Side {
 
 /// The progress of a copy. The totals grow while manifests are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Progress {

@@ -8,6 +8,7 @@ use crate::content::Manifest;
 
 /// The report of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CopyReport {
@@ -61,6 +62,7 @@ impl CopyReport {
 
 /// The report of a run of several images.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RunReport {
@@ -114,6 +116,7 @@ impl RunReport {
 
 /// The result for one image of a run.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ImageReport {
@@ -128,6 +131,7 @@ pub struct ImageReport {
     pub previous: Option<Digest>,
     /// Its digest and the outcome, or the error.
     #[serde(serialize_with = "outcome")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "outcome_schema"))]
     pub result: Result<(Digest, CopyOutcome), CopyError>,
 }
 
@@ -147,8 +151,22 @@ fn outcome<S: serde::Serializer>(
     map.end()
 }
 
+/// The schema of [`outcome`].
+#[cfg(feature = "schema")]
+fn outcome_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "properties": {
+            "digest": generator.subschema_for::<Digest>(),
+            "outcome": generator.subschema_for::<CopyOutcome>(),
+            "error": { "type": "string" },
+        },
+    })
+}
+
 /// The outcome of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CopyOutcome {
@@ -162,6 +180,7 @@ pub enum CopyOutcome {
 
 /// A cosign tag at the destination that was left unchanged, because its content and the source's cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct KeptTag {
     /// The destination.
@@ -178,6 +197,7 @@ pub struct KeptTag {
 
 /// An entry in the source's list of referrers that was not copied, because it is not a referrer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SkippedReferrer {
     /// The source.
@@ -192,6 +212,7 @@ pub struct SkippedReferrer {
 
 /// How many items were stored at the destination, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Counts {
