@@ -20,7 +20,10 @@ const CANARY: &str = "kanarie-5Zq7Wx2LpT9v-x";
 fn running(stage: &Stage) -> Vec<String> {
     let ecs = stage.world.sandbox.aws().ecs(STAGING, REGION);
     let definition = ecs.definition(&ecs.service("staging", "shop-web").definition()).unwrap();
-    let secrets = definition["containerDefinitions"][0]["secrets"].as_array().cloned().unwrap_or_default();
+    let secrets = definition["taskDefinition"]["containerDefinitions"][0]["secrets"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     secrets.iter().map(|secret| secret["valueFrom"].as_str().unwrap().to_owned()).collect()
 }
 

@@ -24,7 +24,7 @@ use tokio::{
 use crate::Failure;
 
 /// The maximum size of a list of paths.
-const LIMIT: u64 = 16 << 20;
+pub(crate) const LIMIT: u64 = 16 << 20;
 /// How long `git` may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 

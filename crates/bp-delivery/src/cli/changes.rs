@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     Delivery, Failure, Ui,
-    changes::{Changes, Revision},
+    changes::{Changes, LIMIT, Revision},
 };
 
 /// Which commits to compare.
@@ -42,10 +42,11 @@ impl ChangedArgs {
         }
         let Some(file) = &self.changed_paths else { return Ok(None) };
         let mut list = Vec::new();
+        // One byte more, so that a list that is too long is not taken for a shorter one.
         let read = if file.as_os_str() == "-" {
-            io::stdin().lock().read_to_end(&mut list)
+            io::stdin().lock().take(LIMIT + 1).read_to_end(&mut list)
         } else {
-            std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut list))
+            std::fs::File::open(file).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut list))
         };
         read.map_err(|error| {
             Failure::bad_input(format!("--changed-paths: cannot read {}: {error}", file.display()))
