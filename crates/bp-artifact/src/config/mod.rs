@@ -9,6 +9,7 @@ mod manifests;
 mod model;
 mod name;
 mod origin;
+mod paths;
 mod policy;
 mod read;
 mod release;
@@ -30,6 +31,7 @@ pub use model::{
 };
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;
+pub use paths::ServicePaths;
 pub use policy::{
     ApprovalRule, Approver, Freeze, FreezeWindow, PolicyConfig, PolicyName, RecordRule, ScanBudget, Severity,
     Signatory, SignatureRule,

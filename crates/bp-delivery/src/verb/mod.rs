@@ -33,6 +33,7 @@ mod status;
 mod switch_traffic;
 mod verify;
 mod wait;
+mod with_secrets;
 
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
@@ -65,6 +66,7 @@ pub use self::{
     switch_traffic::SwitchTraffic,
     verify::Verify,
     wait::Wait,
+    with_secrets::WithSecrets,
 };
 use std::process::ExitCode;
 
@@ -121,6 +123,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<SwitchTraffic>(),
         Entry::of::<Verify>(),
         Entry::of::<Wait>(),
+        Entry::of::<WithSecrets>(),
     ]
 }
 

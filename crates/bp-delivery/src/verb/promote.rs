@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use bp_artifact::{
-    Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector, text::single_line,
+    Artifact, ExitCode, ImageRef, Tag,
+    config::{DeployPlatform, ServiceConfig},
+    select::TagSelector,
+    text::single_line,
 };
 use bp_promote::{
     content::Reference,
@@ -56,6 +59,8 @@ pub struct Promote {
     replication: ReplicationArgs,
     #[command(flatten)]
     services: cli::ServicesArgs,
+    #[command(flatten)]
+    changed: cli::ChangedArgs,
     #[command(flatten)]
     copy: CopyArgs,
     #[command(flatten)]
@@ -110,6 +115,11 @@ impl Verb for Promote {
         };
         let governance = Governance::new(&config, from, to, options)?;
         let services = to.choose(&self.services.services, self.services.all)?;
+        let services = self.changed(services, &ui).await?;
+        if services.is_empty() {
+            ui.say("nothing to promote: no change concerns a service");
+            return Ok(ExitCode::Done);
+        }
         let session = Session::from_env()?;
         let (reads, writes) = (session.open(from).await?, session.open(to).await?);
         let mut options = self.copy.options()?;
@@ -275,6 +285,22 @@ impl Promote {
             ))),
             Some(_) | None => Ok((pinned, all)),
         }
+    }
+
+    /// The services that a change concerns. The others are reported.
+    async fn changed<'s>(
+        &self,
+        services: Vec<&'s ServiceConfig>,
+        ui: &Ui,
+    ) -> Result<Vec<&'s ServiceConfig>, Failure> {
+        let Some(changes) = self.changed.changes().await? else { return Ok(services) };
+        let (left, skipped): (Vec<_>, Vec<_>) =
+            services.into_iter().partition(|service| cli::concern_any(&changes, service));
+        for service in skipped {
+            let reason = changes.reason(service, DeployPlatform::Ecs);
+            cli::skipped(ui, &service.repository.to_string(), &reason);
+        }
+        Ok(left)
     }
 
     /// The image under the names of --as, if there are any.
