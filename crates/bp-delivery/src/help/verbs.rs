@@ -35,6 +35,33 @@ const COPYING: &[Code] = &[
     (7, "unavailable or out of time; rerun to resume"),
 ];
 
+pub(crate) const APPROVE: Help = Help {
+    examples: &[
+        example("approve that the artifact's image enters prod", "approve --env prod --sign alice.key"),
+        example(
+            "for one day, with a comment",
+            "approve --env prod --sign alice.key --expires-in 24h --comment 'release 1.4'",
+        ),
+    ],
+    exit_codes: &[DONE, INPUT, REFUSED, UNREACHABLE],
+};
+
+pub(crate) const AUDIT: Help = Help {
+    examples: &[
+        example(
+            "the records of an image in its registry",
+            "audit 333333333333.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.4.2",
+        ),
+        example("of a saved copy, without network", "audit oci:saved:web"),
+    ],
+    exit_codes: &[
+        (0, "the image has records, and all are valid"),
+        INPUT,
+        (5, "the image has no records, or one is not valid"),
+        UNREACHABLE,
+    ],
+};
+
 pub(crate) const COMPLETIONS: Help = Help {
     examples: &[
         example(
@@ -243,6 +270,20 @@ pub(crate) const PROMOTE: Help = Help {
     exit_codes: COPYING,
 };
 
+pub(crate) const RECALL: Help = Help {
+    examples: &[example(
+        "refuse an image in all environments from now on",
+        "recall sha256:4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865 --because CVE-2026-1 \
+         --sign prod.key",
+    )],
+    exit_codes: &[
+        (0, "recalled in every environment that has a copy"),
+        INPUT,
+        REFUSED,
+        (7, "not recalled everywhere; rerun to resume"),
+    ],
+};
+
 pub(crate) const RECORD: Help = Help {
     examples: &[
         example("what ECS reports about a service", "record --env prod --platform ecs"),
@@ -346,4 +387,22 @@ pub(crate) const WAIT: Help = Help {
         example("and roll back if it fails", "wait --env prod --all --rollback-on-failure"),
     ],
     exit_codes: DEPLOYMENT,
+};
+
+pub(crate) const WITH_SECRETS: Help = Help {
+    examples: &[
+        example(
+            "run a migration with the secrets of the ECS service",
+            "with-secrets --env prod -- ./manage migrate",
+        ),
+        example(
+            "with those of a file of NAME=reference lines",
+            "with-secrets --env prod --references shop.env -- ./manage migrate",
+        ),
+    ],
+    exit_codes: &[
+        (0, "the command succeeded; otherwise its own exit code"),
+        INPUT,
+        (125, "the command was not started"),
+    ],
 };

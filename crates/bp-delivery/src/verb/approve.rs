@@ -49,6 +49,7 @@ pub struct Approve {
 
 impl Verb for Approve {
     const NAME: &'static str = "approve";
+    const HELP: crate::help::Help = crate::help::verbs::APPROVE;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;

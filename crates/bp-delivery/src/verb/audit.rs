@@ -27,6 +27,7 @@ pub struct Audit {
 
 impl Verb for Audit {
     const NAME: &'static str = "audit";
+    const HELP: crate::help::Help = crate::help::verbs::AUDIT;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let config = self.files.load()?;

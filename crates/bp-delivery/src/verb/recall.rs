@@ -38,6 +38,7 @@ pub struct Recall {
 
 impl Verb for Recall {
     const NAME: &'static str = "recall";
+    const HELP: crate::help::Help = crate::help::verbs::RECALL;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let signer = governance::signer(self.sign.key.as_ref())?;

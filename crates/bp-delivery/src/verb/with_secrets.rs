@@ -20,8 +20,6 @@ use crate::{
 /// The command replaces this program: it gets all signals, the terminal and the standard streams, and its exit code is the
 /// exit code. It is 125 if the command was not started, and 2 for wrong arguments. Variables of the caller are kept, except
 /// those that a secret sets.
-///
-/// Example: with-secrets --env prod --references shop.env -- ./manage migrate
 #[derive(Debug, clap::Args)]
 pub struct WithSecrets {
     #[command(flatten)]
@@ -38,6 +36,7 @@ pub struct WithSecrets {
 
 impl Verb for WithSecrets {
     const NAME: &'static str = "with-secrets";
+    const HELP: crate::help::Help = crate::help::verbs::WITH_SECRETS;
 
     async fn run(self, _: Ui) -> Result<ExitCode, Failure> {
         self.start().await.map_err(|failure| failure.with_exit_code(ExitCode::RunFailed))
