@@ -66,7 +66,8 @@ impl World {
     fn new(referrers: bool) -> Self {
         let mut builder = Sandbox::builder();
         for name in ["dev", "staging", "prod"] {
-            let options = RegistryOptions { referrers, ..RegistryOptions::default() };
+            let options = RegistryOptions::default();
+            let options = if referrers { options } else { options.without_referrers() };
             builder = builder.registry(&format!("{name}.example.com"), options);
         }
         let sandbox = builder.build();
