@@ -145,7 +145,9 @@ async fn an_image_reaches_prod_only_with_its_evidence() {
     let end = stage.bp(&["approve", "--env", "prod", "--sign", "alice.key", "--comment", "looks good"]).await;
     assert!(end.code == 0 && end.stdout.contains("alice approved"), "{end:?}");
     let end = stage.bp(&[&prod[..], &["--explain", "--output", "json"]].concat()).await;
+    assert_eq!(end.code, 0, "{end:?}");
     let decision: Value = serde_json::from_str(end.stdout.lines().last().unwrap()).unwrap();
+    let decision = &decision["data"];
     assert!(end.code == 0 && decision["gates"].as_array().unwrap().len() == 5, "{end:?}");
 
     // Copied past the gates, it is not deployed.
