@@ -1,11 +1,10 @@
-//! Promotion with rules through `bp`: an image reaches prod only with its evidence, each command names what is missing,
+//! Promotion with rules through `bp`: an image reaches prod only with its evidence, each command reports what is missing,
 //! and a deployment refuses an image that was copied past the gates, or recalled.
 
 use std::process::Stdio;
 
 use bp_artifact::{Artifact, ResolvedImage};
 use bp_examples::world::{ONE_SERVICE, World, shop, stable_for};
-use bp_promote::attestation::LocalSigner;
 use bp_sandbox::Image;
 use serde_json::Value;
 use tokio::process::Command;
@@ -52,9 +51,9 @@ impl Stage {
         let stage = Stage { world, directory: tempfile::tempdir().unwrap() };
         stage.write("bp.toml", &format!("{text}{RULES}"));
         for name in ["dev", "staging", "prod", "alice"] {
-            let (private, public) = LocalSigner::generate_pem().unwrap();
-            stage.write(&format!("{name}.key"), &private);
-            stage.write(&format!("{name}.pub"), &public);
+            let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+            stage.write(&format!("{name}.key"), &key.serialize_pem());
+            stage.write(&format!("{name}.pub"), &key.public_key_pem());
         }
         stage
     }

@@ -1,4 +1,4 @@
-//! Records of promotions on two registries of the sandbox: written, carried along, verified, and what an attacker who may
+//! Records of promotions on two registries of the sandbox: written, copied, verified, and what an attacker who may
 //! push and delete can do about them.
 
 use bp_artifact::{Config, Digest, Repository, config::Environment};

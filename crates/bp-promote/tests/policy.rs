@@ -230,7 +230,7 @@ fn each_missing_piece_of_evidence_closes_its_gate() {
         ("signature release", Failed, "no valid", |f| {
             f.signatures = [("release".parse().unwrap(), Fact::Known(SignatureFact::Unsigned))].into();
         }),
-        ("signature release", Unknown, "not looked for", |f| f.signatures.clear()),
+        ("signature release", Unknown, "not read", |f| f.signatures.clear()),
         ("referrer application/spdx+json", Failed, "not attached", |f| f.referrers = Fact::Known([].into())),
     ];
     for (gate, state, reason, change) in rows {
@@ -246,7 +246,7 @@ fn each_missing_piece_of_evidence_closes_its_gate() {
 #[test]
 fn images_come_only_from_where_the_policy_allows() {
     let from = |name: Option<&str>| Facts { from: name.map(|name| name.parse().unwrap()), ..facts() };
-    // The environment before is the default; skipping one and going back only when said.
+    // The environment before is the default; others only when configured.
     for (rules, name, open) in [
         ("", Some("staging"), true),
         ("", Some("dev"), false),

@@ -74,7 +74,7 @@ pub enum AttestationError {
         reason: String,
     },
     /// There are too many.
-    #[error("{image} has more than {most} referrers: statements cannot be told apart from noise")]
+    #[error("{image} has more than {most} referrers: statements cannot be distinguished from noise")]
     TooMany {
         /// The image.
         image: Digest,

@@ -9,33 +9,13 @@ use aws_lc_rs::{
         ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
     },
 };
-use bp_artifact::Digest;
 use futures_util::future::BoxFuture;
 use rustls_pki_types::{PrivatePkcs8KeyDer, PrivateSec1KeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
-use serde::{Deserialize, Serialize};
 
-use super::KeyError;
+use super::{KeyError, KeyId};
 
 /// The largest file with a key.
 const LARGEST: u64 = 64 * 1024;
-
-/// The ID of a key: the SHA-256 of the public key (SubjectPublicKeyInfo in DER), in hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct KeyId(String);
-
-impl KeyId {
-    /// The ID as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A public key that verifies signatures. Cheap to clone.
 ///
@@ -70,7 +50,7 @@ impl PublicKey {
     pub fn from_der(der: &[u8]) -> Option<Self> {
         let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, der).ok()?;
         let der = key.as_der().ok()?.as_ref().to_vec();
-        Some(PublicKey { id: KeyId(Digest::sha256(&der).hex().to_owned()), der, key })
+        Some(PublicKey { id: KeyId::of(&der), der, key })
     }
 
     /// Reads the file.
@@ -88,7 +68,11 @@ impl PublicKey {
 
     /// The key in PEM.
     pub fn to_pem(&self) -> String {
-        pem("PUBLIC KEY", &self.der)
+        use base64::{Engine as _, prelude::BASE64_STANDARD};
+        let text = BASE64_STANDARD.encode(&self.der);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
     }
 
     /// Whether `signature` (ASN.1 in DER) is a signature of `message` by this key.
@@ -201,19 +185,6 @@ impl LocalSigner {
         Self::of(pair, "a new key")
     }
 
-    /// A new random key as a pair of files in PEM: the private key (PKCS #8) and the public key.
-    ///
-    /// # Errors
-    /// When no random numbers are available.
-    pub fn generate_pem() -> Result<(String, String), KeyError> {
-        let signer = Self::generate()?;
-        let private = signer.pair.to_pkcs8v1().map_err(|_| KeyError::Failed {
-            origin: signer.origin.clone(),
-            reason: "the key cannot be written".into(),
-        })?;
-        Ok((pem("PRIVATE KEY", private.as_ref()), signer.public.to_pem()))
-    }
-
     fn of(pair: EcdsaKeyPair, origin: &str) -> Result<Self, KeyError> {
         let wrong =
             || KeyError::Unsupported { origin: origin.to_owned(), reason: "its public key is invalid" };
@@ -247,15 +218,6 @@ impl fmt::Debug for LocalSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LocalSigner({})", self.public.id)
     }
-}
-
-/// Encodes a key in PEM.
-fn pem(label: &str, der: &[u8]) -> String {
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
-    let text = BASE64_STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 /// Reads a key file, of bounded size.

@@ -11,6 +11,7 @@ mod bundle;
 mod dsse;
 mod error;
 mod key;
+mod key_id;
 mod predicate;
 mod statement;
 mod store;
@@ -19,7 +20,8 @@ pub use self::{
     bundle::Bundle,
     dsse::Envelope,
     error::{AttestationError, KeyError},
-    key::{KeyId, Keyring, LocalSigner, PublicKey, Signer},
+    key::{Keyring, LocalSigner, PublicKey, Signer},
+    key_id::KeyId,
     predicate::{
         Approved, BreakGlass, Deployed, Entered, Predicate, Recalled, UpstreamRecord, VERIFICATION_SUMMARY,
         verification_summary,

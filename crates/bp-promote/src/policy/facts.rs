@@ -92,7 +92,7 @@ pub struct Facts {
     pub approvals: Fact<Vec<Approval>>,
     /// The scans of every image of an index, or of the image itself.
     pub scans: Fact<Vec<Scan>>,
-    /// The required signatures that were looked for, by their names in the policy.
+    /// The required signatures that were read, by their names in the policy.
     pub signatures: BTreeMap<PolicyName, Fact<SignatureFact>>,
     /// The artifact types of the attached referrers.
     pub referrers: Fact<BTreeSet<String>>,

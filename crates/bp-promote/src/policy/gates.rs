@@ -358,7 +358,7 @@ fn scanned(budget: &ScanBudget, facts: &Facts, now: Timestamp) -> GateResult {
 fn signed(rule: &SignatureRule, facts: &Facts) -> GateResult {
     let gate = Gate::Signature(rule.name.to_string());
     match facts.signatures.get(&rule.name).map(super::Fact::get) {
-        None => unknown(gate, &Unknown::new("it was not looked for")),
+        None => unknown(gate, &Unknown::new("it was not read")),
         Some(Err(reason)) => unknown(gate, reason),
         Some(Ok(SignatureFact::Unsigned)) => failed(gate, "there is no valid signature"),
         Some(Ok(SignatureFact::Signed(by))) => passed(gate, format!("signed by {by}")),
