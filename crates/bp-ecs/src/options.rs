@@ -105,7 +105,8 @@ impl Options {
     }
 
     /// Sets how long the tasks are watched after ECS has reported success, in addition to the deadline. New failures of
-    /// tasks fail the deployment. Defaults to 10 s; zero trusts the report.
+    /// tasks fail the deployment; the replacement of fewer failed tasks is awaited for two minutes more. Defaults to 10 s;
+    /// zero trusts the report.
     pub fn stable_for(mut self, time: Duration) -> Self {
         self.stable_for = time;
         self

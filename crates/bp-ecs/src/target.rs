@@ -86,7 +86,9 @@ impl EcsTarget {
     }
 
     /// Checks images and secrets of the rollback revision with these clients before a deployment changes anything.
-    /// Without a client they are unknown, which is reported and does not refuse the deployment.
+    /// Without a client they are unknown, which is reported and does not refuse the deployment. With a client for Elastic
+    /// Load Balancing, failure reports contain the health of targets (`elasticloadbalancing:DescribeTargetHealth`; if it is
+    /// denied, the report says so).
     pub fn lookups(self, lookups: Lookups) -> Self {
         self.change(|rollout| rollout.lookups = lookups)
     }

@@ -1,9 +1,14 @@
-//! Preflight checks in IAM, Elastic Load Balancing and CloudWatch Logs, with the real SDKs.
+//! Preflight checks in IAM, Elastic Load Balancing and CloudWatch Logs, and the health of targets in failure reports, with
+//! the real SDKs.
 
 mod common;
 
+use std::time::Duration;
+
 use aws_credential_types::Credentials;
-use bp_ecs::{Finding, FindingState, Lookups};
+use bp_artifact::deploy::{Cause, FailureReport};
+use bp_ecs::{Finding, FindingState, Lookups, Options};
+use bp_sandbox::Behaviour;
 use common::{ACCOUNT, REGION, Shop};
 use serde_json::json;
 
@@ -98,5 +103,69 @@ async fn a_denied_lookup_is_unknown_and_not_an_error() {
             .iter()
             .all(|(_, state, message)| *state == FindingState::Unknown && message.contains("AccessDenied")),
         "{found:?}"
+    );
+}
+
+/// Deploys an image that does not become healthy behind a load balancer.
+async fn fails(image: Behaviour, options: Options, prepare: impl FnOnce(&Shop)) -> FailureReport {
+    let shop = Shop::new();
+    let mut unchecked = common::definition(&shop.image("1"));
+    if matches!(image, Behaviour::Unhealthy(_)) {
+        unchecked["containerDefinitions"][0].as_object_mut().unwrap().remove("healthCheck");
+    }
+    let balancers = json!([{ "targetGroupArn": GROUP, "containerName": "web", "containerPort": 8080 }]);
+    shop.ecs.new_service("shop", "web").task_definition(unchecked).with("loadBalancers", balancers).create();
+    shop.sandbox.aws().targets(
+        GROUP,
+        &[
+            ("10.0.0.1", "healthy"),
+            ("10.0.0.2", "unhealthy"),
+            ("10.0.0.3", "draining"),
+            ("10.0.0.4", "initial"),
+        ],
+    );
+    prepare(&shop);
+    let lookups = Lookups::default().load_balancers(client!(aws_sdk_elasticloadbalancingv2, shop));
+    let target = shop.target_with(options).lookups(lookups);
+    target.deploy(&shop.image_that("ill", image)).await.unwrap().failure.unwrap()
+}
+
+/// The evidence about the target group.
+fn targets(report: &FailureReport) -> Vec<&str> {
+    let source = format!("target group {GROUP}");
+    let about = report.evidence.iter().filter(|evidence| evidence.source == source);
+    about.map(|evidence| evidence.message.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_report_states_which_targets_are_not_healthy() {
+    let unhealthy = || Behaviour::Unhealthy("503".into());
+    let report = fails(unhealthy(), common::options(), |_| {}).await;
+    assert_eq!(report.cause, Cause::LoadBalancerUnhealthy);
+    assert_eq!(
+        targets(&report),
+        [
+            "1 of 3 targets are healthy; 10.0.0.2:8080 is unhealthy: Target.FailedHealthChecks: Health checks failed; \
+             10.0.0.4:8080 is initial: Elb.RegistrationInProgress: Target registration is in progress"
+        ]
+    );
+
+    // Tasks that do not become healthy until the deadline, which nobody stops.
+    let slow = Behaviour::Healthy(Duration::from_secs(7200));
+    let report = fails(slow, Options::new(Duration::from_secs(60)).unwrap(), |_| {}).await;
+    assert_eq!((report.cause, targets(&report).len()), (Cause::NoProgress, 1), "{report:#?}");
+
+    // A failure of another kind.
+    let crash = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
+    let report = fails(crash, common::options(), |_| {}).await;
+    assert_eq!((report.cause, targets(&report).len()), (Cause::ContainerExited, 0), "{report:#?}");
+
+    let denied = fails(unhealthy(), common::options(), |shop| {
+        shop.sandbox.aws().deny("elasticloadbalancing:DescribeTargetHealth");
+    });
+    let report = denied.await;
+    assert!(
+        targets(&report)[0].contains("(elasticloadbalancing:DescribeTargetHealth): AccessDenied"),
+        "{report:#?}"
     );
 }

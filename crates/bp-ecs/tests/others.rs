@@ -157,3 +157,53 @@ async fn a_lost_response_and_the_deployment_of_another_client_are_superseded() {
     assert!(outcome.detail.contains("without a response"), "{}", outcome.detail);
     assert_eq!((service.definition(), shop.calls("ecs:UpdateService")), (theirs, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_deleted_before_update_service_is_answered_is_gone() {
+    let effects = [Effect::LoseAnswer, Effect::Answer { status: 503, headers: vec![], body: String::new() }];
+    for effect in effects {
+        // Deleted at once, and while the new deployment would still become visible.
+        for after in [500, 4_000] {
+            let shop = Shop::new();
+            let service = shop.web(&shop.image("1")).create();
+            shop.inject(Fault::new(effect.clone()).on("ecs:UpdateService").times(u32::MAX));
+            let deployment = shop.target().deploy(&shop.image("2"));
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            service.delete();
+            let outcome = deployment.await.unwrap();
+            let (verdict, detail) = (outcome.verdict(), &outcome.detail);
+            assert_eq!((verdict, outcome.changed), (Verdict::Gone, true), "{effect:?}, {after} ms: {detail}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_another_client_rolls_back_is_judged_by_the_revision_that_runs() {
+    let crashes = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
+    let crashes_later = Behaviour::HealthyThenExits {
+        healthy: Duration::from_secs(2),
+        exits: Duration::from_secs(6),
+        code: 3,
+        log: vec![],
+    };
+    // ECS returns to the last completed revision: the previous one, or the one that failed after its success.
+    for (behaviour, verdict) in [(crashes, Verdict::RolledBack), (crashes_later, Verdict::RollbackFailed)] {
+        let shop = Shop::new();
+        let service = shop.web(&shop.image("1")).create();
+        let old = service.definition();
+        shop.inject(shop.deny("ecs:StopServiceDeployment"));
+        let deployment = shop.target().deploy(&shop.image_that("2", behaviour));
+        while service.deployments().len() < 3 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        service.stop_deployment("ROLLBACK");
+        let outcome = deployment.await.unwrap();
+        assert_eq!(outcome.verdict(), verdict, "{}", outcome.detail);
+        assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
+        assert_eq!(service.definition() == old, verdict == Verdict::RolledBack);
+        let part =
+            if verdict == Verdict::RolledBack { "ECS restored web:1" } else { "ECS returned to web:2" };
+        assert!(outcome.detail.contains(part), "{}", outcome.detail);
+        assert_eq!(shop.calls("ecs:UpdateService"), 2);
+    }
+}

@@ -121,3 +121,37 @@ async fn a_service_deployment_that_is_never_listed_is_judged_by_its_rollout_stat
     let outcome = shop.target().deploy(&shop.image_that("exits", exits)).await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::RolledBack, "{}", outcome.detail);
 }
+
+/// Deploys to a service at the recorded pace; after the success one task fails, and `replacement` is what later tasks do.
+async fn one_fails(desired: u32, replacement: Behaviour) -> Outcome {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("old")).desired(desired).pace(Pace::Recorded).create();
+    let image = shop.image("new");
+    let mut deployment = shop.target().deploy(&image);
+    while let Some(event) = deployment.next_event().await {
+        if event.to_string().contains("watching for failing tasks") {
+            shop.sandbox.script(image.digest().as_str(), replacement.clone());
+            // The tasks of the previous revision are still stopping; they come first.
+            let code = "EssentialContainerExited";
+            service.stop_tasks(desired as usize + 1, code, "Essential container in task exited");
+        }
+    }
+    deployment.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_task_that_is_replaced_is_a_note() {
+    let outcome = one_fails(4, Behaviour::Healthy(Duration::from_secs(2))).await;
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{}", outcome.detail);
+    assert!(outcome.detail.contains("failed and was replaced"), "{}", outcome.detail);
+    assert_eq!(outcome.proof.observations.iter().filter(|o| o.unit.starts_with("task/")).count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_task_that_is_not_replaced_is_unproven() {
+    let exits = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
+    let outcome = one_fails(7, exits).await;
+    assert_eq!(outcome.verdict(), Verdict::Unproven, "{}", outcome.detail);
+    assert!(outcome.detail.contains("6 of 7 tasks run"), "{}", outcome.detail);
+    assert!(!outcome.proof.is_empty() && outcome.changed, "{outcome:#?}");
+}

@@ -58,11 +58,17 @@ impl Lookups {
         self
     }
 
-    /// Checks with this client whether target groups exist, have the right target type and a load balancer.
+    /// Checks with this client whether target groups exist, have the right target type and a load balancer. Failure
+    /// reports of a deployment state with it which targets are not healthy, and why.
     #[cfg(feature = "elbv2")]
     pub fn load_balancers(mut self, client: aws_sdk_elasticloadbalancingv2::Client) -> Self {
         self.load_balancers = Some(client);
         self
+    }
+
+    #[cfg(feature = "elbv2")]
+    pub(crate) fn load_balancer_client(&self) -> Option<&aws_sdk_elasticloadbalancingv2::Client> {
+        self.load_balancers.as_ref()
     }
 
     /// Checks with this client whether log groups exist.

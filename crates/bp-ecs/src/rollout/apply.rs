@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     ServiceRollout,
     retry::RetryBudget,
-    service::{Followed, primary},
+    service::{Followed, MISSING, gone, primary},
 };
 use crate::{error::Error, names::name_of};
 
@@ -25,6 +25,8 @@ pub(crate) enum Applied {
     Replaced(Replaced),
     /// It could not be observed whether the call was applied; with the reason.
     Unknown(String),
+    /// The call may have been applied, and then the service was deleted; with its status.
+    Gone(String),
 }
 
 /// A deployment that another client started meanwhile.
@@ -53,6 +55,12 @@ impl ServiceRollout {
         loop {
             let error = match self.api.update(definition, force).await {
                 Ok(service) => return started(service),
+                Err(Error::ServiceNotActive { status, .. }) if maybe_applied => {
+                    return Ok(Applied::Gone(status));
+                }
+                Err(Error::ServiceNotFound { .. }) if maybe_applied => {
+                    return Ok(Applied::Gone(MISSING.to_owned()));
+                }
                 Err(error) => error,
             };
             maybe_applied |= error.may_have_been_handled();
@@ -77,7 +85,14 @@ impl ServiceRollout {
             let until = deadline.min(bp_artifact::time::deadline(visible));
             loop {
                 tokio::time::sleep(self.options.pause(false)).await;
-                match self.api.find_service().await {
+                let found = self.api.find_service().await;
+                if maybe_applied
+                    && let Ok(service) = &found
+                    && let Some(status) = gone(service.as_ref())
+                {
+                    return Ok(Applied::Gone(status.to_owned()));
+                }
+                match found {
                     Ok(Some(service)) if maybe_applied && is_applied(before, &service, definition, force) => {
                         return started(service);
                     }

@@ -17,7 +17,7 @@ use super::{
     ServiceRollout,
     apply::{Applied, Replaced},
     follow::{End, Follower},
-    proof::Scope,
+    proof::{Scope, Success},
     service::Followed,
     strategy,
     survey::Survey,
@@ -158,6 +158,7 @@ impl ServiceRollout {
                 (registered, Applied::Replaced(replaced)) => {
                     return self.superseded(run, &registered, replaced);
                 }
+                (registered, Applied::Gone(status)) => return Ok(deleted(run, &registered, &status)),
             },
         };
         run.changed();
@@ -246,7 +247,10 @@ impl ServiceRollout {
         loop {
             match self.apply(&service, &registered, force, deadline).await? {
                 Applied::Replaced(replaced) if replaces_others => service = *replaced.service,
-                applied @ (Applied::Started(..) | Applied::Replaced(_) | Applied::Unknown(_)) => {
+                applied @ (Applied::Started(..)
+                | Applied::Replaced(_)
+                | Applied::Unknown(_)
+                | Applied::Gone(_)) => {
                     return Ok((registered, applied));
                 }
             }
@@ -285,10 +289,10 @@ impl ServiceRollout {
 
     /// Ends the run: after a success the proof determines the verdict; after a rollback it is only reported.
     pub(super) async fn conclude(&self, mut run: Run, end: End) -> Outcome {
-        let End { ended, detail, service, deadline } = end;
+        let End { ended, detail, service, deadline, success } = end;
         let Some(ended) = ended else {
             run.detail(detail);
-            return self.prove_end(run, service.as_ref(), deadline).await;
+            return self.prove_success(run, service.as_ref(), deadline, success).await;
         };
         if let Some(service) = service.filter(|_| ended == Ended::RolledBack)
             && let Ok(running) = self.running(&service, Scope::Primary).await
@@ -298,12 +302,19 @@ impl ServiceRollout {
         run.ended(ended, detail)
     }
 
-    /// Ends a run that ECS reports as successful, according to the running digests: `Unproven` if they cannot be read.
-    pub(super) async fn prove_end(
+    /// Ends a run that changed nothing, according to the running digests: `Unproven` if they cannot be read.
+    pub(super) async fn prove_end(&self, run: Run, service: Option<&Service>, deadline: Instant) -> Outcome {
+        self.prove_success(run, service, deadline, None).await
+    }
+
+    /// As [`prove_end`](Self::prove_end), after a `success`: also `Unproven` if tasks have failed since and fewer run than
+    /// required.
+    async fn prove_success(
         &self,
         mut run: Run,
         service: Option<&Service>,
         deadline: Instant,
+        success: Option<Success>,
     ) -> Outcome {
         let mut detail = run.outcome().detail.clone();
         let mut add = |text: &str| detail = format!("{detail}; {text}");
@@ -321,6 +332,15 @@ impl ServiceRollout {
         if let Some(note) = running.note() {
             add(&note);
             run.notice(note);
+        }
+        let lost = match service.zip(success) {
+            Some((service, success)) => self.lost(service, &running, success).await,
+            None => None,
+        };
+        if let Some(lost) = lost {
+            add(&lost);
+            run.observed(running.proof);
+            return run.ended(Ended::Unproven, detail);
         }
         for note in running.missing.iter().chain(&running.continues) {
             add(note);
@@ -376,4 +396,16 @@ pub(crate) async fn until_cancelled<T>(
 pub(super) fn unobserved(mut run: Run, why: &str) -> Outcome {
     run.changed();
     run.ended(Ended::Unobserved, format!("{why}; run the same command again to resume"))
+}
+
+/// The outcome of a change that may have been applied before the service was deleted.
+pub(super) fn deleted(mut run: Run, definition: &str, status: &str) -> Outcome {
+    run.changed();
+    run.ended(
+        Ended::Gone,
+        format!(
+            "ecs:UpdateService to {} was sent without a response, and then the service was deleted: it is {status}",
+            name_of(definition)
+        ),
+    )
 }

@@ -29,6 +29,10 @@ impl Follower<'_> {
         let scope = Scope { since, other_tasks: &self.stopped.others };
         let mut failure = report(&self.stopped.failed, snapshot, &scope, reason, otherwise);
         self.add_log(&mut failure).await;
+        #[cfg(feature = "elbv2")]
+        if let Some(service) = &snapshot.service {
+            target.add_target_health(&mut failure, service).await;
+        }
         if otherwise == Cause::NoProgress {
             failure.evidence.extend(self.not_started().await);
         }

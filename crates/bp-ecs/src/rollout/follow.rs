@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     ServiceRollout,
     judge::{Judgement, Snapshot, judge},
+    proof::Success,
     reported::Reported,
     retry::RetryBudget,
     service::{Followed, primary},
@@ -26,6 +27,8 @@ use crate::{error::Error, names::name_of};
 
 /// How long after the deadline a rollback may still be started.
 const GRACE: Duration = Duration::from_secs(60);
+/// How long after the watched time a task that failed in it may take to be replaced: start on Fargate, health checks.
+pub(super) const REPLACEMENT: Duration = Duration::from_secs(120);
 /// How long a new service deployment may take to be listed.
 const LISTING: Duration = Duration::from_secs(15);
 /// The maximum clock skew between parts of ECS, in seconds.
@@ -42,6 +45,8 @@ pub(crate) struct End {
     pub(crate) service: Option<Service>,
     /// The deadline of the remaining work.
     pub(crate) deadline: Instant,
+    /// When ECS reported success, if it did.
+    pub(crate) success: Option<Success>,
 }
 
 /// The phase of the rollout.
@@ -218,7 +223,7 @@ impl<'a> Follower<'a> {
     /// The deadline of the current phase.
     pub(super) fn phase_deadline(&self) -> Instant {
         match self.phase {
-            Phase::Stabilizing => bp_artifact::time::after(self.stable_at(), GRACE),
+            Phase::Stabilizing => bp_artifact::time::after(self.stable_at(), REPLACEMENT + GRACE),
             Phase::Deploying | Phase::RollingBack | Phase::Restoring => {
                 bp_artifact::time::after(self.began, self.deadline)
             }
@@ -285,11 +290,12 @@ impl<'a> Follower<'a> {
                 self.stabilize(snapshot, steady, changed).await
             }
             Judgement::Complete { steady } => Some(self.complete(snapshot, steady)),
-            // ECS returns from the revision that is being restored to the failed one.
+            // ECS returns from the revision that is being restored to the last completed one.
             Judgement::RollingBack { .. } if self.phase == Phase::Restoring => None,
-            Judgement::Failed(reason) | Judgement::RolledBack { reason }
-                if self.phase == Phase::Restoring =>
-            {
+            Judgement::RolledBack { reason } if self.phase == Phase::Restoring => {
+                Some(self.restore_rolled_back(snapshot, &reason))
+            }
+            Judgement::Failed(reason) if self.phase == Phase::Restoring => {
                 Some(self.rollback_failed(snapshot, &reason))
             }
             Judgement::Failed(reason) => {
@@ -371,7 +377,8 @@ impl<'a> Follower<'a> {
     pub(super) fn complete(&mut self, snapshot: &Snapshot, steady: bool) -> End {
         match self.phase {
             Phase::Deploying | Phase::Stabilizing => {
-                self.end(snapshot, None, if steady { "steady" } else { "successful" }.into())
+                let end = self.end(snapshot, None, if steady { "steady" } else { "successful" }.into());
+                End { success: self.success(snapshot), ..end }
             }
             Phase::RollingBack | Phase::Restoring => self.rolled_back(snapshot, ""),
         }
@@ -383,6 +390,7 @@ impl<'a> Follower<'a> {
             detail,
             service: snapshot.service.clone(),
             deadline: self.phase_deadline(),
+            success: None,
         }
     }
 
@@ -427,6 +435,7 @@ impl<'a> Follower<'a> {
         let detail = format!(
             "{state}; it could not be observed any longer: {reason}; run the same command again to resume"
         );
-        End { ended: Some(Ended::Unobserved), detail, service: None, deadline: self.phase_deadline() }
+        let deadline = self.phase_deadline();
+        End { ended: Some(Ended::Unobserved), detail, service: None, deadline, success: None }
     }
 }

@@ -5,7 +5,7 @@ use aws_sdk_ecs::types::{
     ServiceDeploymentRollbackMonitorsStatus as Monitor, ServiceDeploymentStatus as Status,
 };
 
-use super::service::{Followed, deployment, primary};
+use super::service::{Followed, MISSING, deployment, gone, primary};
 
 /// The responses of one poll.
 #[derive(Debug, Clone)]
@@ -66,11 +66,10 @@ impl Judgement {
 
 /// Judges the state of `ours` from a snapshot. Makes no calls.
 pub(crate) fn judge(ours: &Followed, snapshot: &Snapshot) -> Judgement {
-    let Some(service) = &snapshot.service else { return Judgement::Gone { status: "MISSING".to_owned() } };
-    match service.status.as_deref() {
-        Some("ACTIVE") => {}
-        status => return Judgement::Gone { status: status.unwrap_or("MISSING").to_owned() },
+    if let Some(status) = gone(snapshot.service.as_ref()) {
+        return Judgement::Gone { status: status.to_owned() };
     }
+    let Some(service) = &snapshot.service else { return Judgement::Gone { status: MISSING.to_owned() } };
     let first = primary(service).and_then(|d| d.id.clone()).unwrap_or_default();
     let superseded = || Judgement::Superseded { by: first.clone() };
     let is_primary = first == ours.id;

@@ -31,6 +31,8 @@ mod step;
 mod stopped_tasks;
 pub(crate) mod strategy;
 mod survey;
+#[cfg(feature = "elbv2")]
+mod target_health;
 mod task;
 
 pub(crate) use deploy::{RollbackChecked, until_cancelled};

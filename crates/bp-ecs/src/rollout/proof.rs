@@ -8,10 +8,12 @@ use bp_artifact::{
     deploy::{Observation, Proof},
     text::SingleLine,
 };
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
     ServiceRollout,
+    diagnose::Stopped,
     retry::RetryBudget,
     service::primary,
     strategy::{after_early_success, required_tasks},
@@ -34,6 +36,14 @@ pub(crate) struct Running {
     pub(crate) missing: Option<String>,
     /// What ECS still does after an early success.
     pub(crate) continues: Option<String>,
+}
+
+/// The success of a deployment, as ECS reported it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Success {
+    pub(crate) at: Option<Timestamp>,
+    /// The number of tasks that have run since then.
+    pub(crate) required: usize,
 }
 
 /// The running tasks that are judged.
@@ -102,6 +112,31 @@ impl ServiceRollout {
             running.proof.observations.splice(0..0, resolved);
         }
         Ok(running)
+    }
+
+    /// Why fewer tasks run than at the success, if tasks have failed since. Those that others have stopped are replaced.
+    pub(crate) async fn lost(
+        &self,
+        service: &Service,
+        running: &Running,
+        success: Success,
+    ) -> Option<String> {
+        let primary = primary(service).filter(|_| running.ours < success.required)?;
+        let counts = format!("{} of {} tasks run", running.ours, success.required);
+        let stopped = match self.api.first_tasks(DesiredStatus::Stopped).await {
+            Ok((stopped, _)) => stopped,
+            Err(error) => {
+                return Some(format!("{counts}; the others could not be read: {}", error.in_one_line()));
+            }
+        };
+        let stopped: Vec<_> = stopped.iter().filter(|task| is_of(task, primary)).collect();
+        let failed: Vec<_> = stopped.iter().filter_map(|task| Stopped::of(task, self.container())).collect();
+        let interrupted = stopped.len() - failed.len();
+        let last =
+            failed.iter().filter(|task| task.at.zip(success.at).is_none_or(|(at, success)| at > success));
+        let last = last.max_by_key(|task| task.at)?;
+        let is_lost = running.ours + interrupted < success.required;
+        is_lost.then(|| format!("{counts}; task {} failed: {}", last.task, last.cause))
     }
 
     /// The container's name, if it is one of ours.

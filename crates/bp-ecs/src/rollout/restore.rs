@@ -14,7 +14,7 @@ use super::step::StepFailed;
 use super::{
     ServiceRollout,
     apply::Applied,
-    deploy::{not_cancelled, unobserved},
+    deploy::{deleted, not_cancelled, unobserved},
     follow::Follower,
     service::Followed,
     survey::Survey,
@@ -51,6 +51,7 @@ impl ServiceRollout {
                     Applied::Started(ours, service) => (ours, *service, false),
                     Applied::Unknown(why) => return Ok(unobserved(run, &why)),
                     Applied::Replaced(replaced) => return self.superseded(run, &revision.id, replaced),
+                    Applied::Gone(status) => return Ok(deleted(run, &revision.id, &status)),
                 }
             }
         };

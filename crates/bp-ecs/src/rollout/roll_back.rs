@@ -10,8 +10,9 @@ use super::{
     apply::Applied,
     follow::{End, Follower, Phase},
     judge::Snapshot,
+    service::primary,
 };
-use crate::error::Error;
+use crate::{error::Error, names::name_of};
 
 impl Follower<'_> {
     pub(super) fn enter_rollback(&mut self, to: Option<Revision>) {
@@ -60,7 +61,8 @@ impl Follower<'_> {
                 None
             }
             // The next poll judges it.
-            Ok(Applied::Replaced(_)) => None,
+            Ok(Applied::Replaced(_) | Applied::Gone(_))
+            | Err(Error::ServiceNotActive { .. } | Error::ServiceNotFound { .. }) => None,
             Ok(Applied::Unknown(why)) => {
                 let detail = format!("{reason}; {why}; run the same command again to resume");
                 Some(self.end(snapshot, Ended::Unobserved, detail))
@@ -88,6 +90,19 @@ impl Follower<'_> {
         let parts = [why.unwrap_or_default(), reason, &how];
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         self.end(snapshot, Ended::RolledBack, parts.join("; "))
+    }
+
+    /// The end of a restore that ECS rolled back, at the request of another client or by itself: the last completed
+    /// revision runs, which is the one to restore or the failed one.
+    pub(super) fn restore_rolled_back(&mut self, snapshot: &Snapshot, reason: &str) -> End {
+        let running = snapshot.service.as_ref().and_then(primary);
+        let running = running.and_then(|primary| primary.task_definition.as_deref()).unwrap_or_default();
+        if running == self.ours.definition {
+            self.phase = Phase::RollingBack;
+            return self.rolled_back(snapshot, reason);
+        }
+        let reason = if reason.is_empty() { "ECS states no reason" } else { reason };
+        self.rollback_failed(snapshot, &format!("{reason}; ECS returned to {}", name_of(running)))
     }
 
     /// The end after a rollback that failed.

@@ -30,6 +30,15 @@ impl Followed {
     }
 }
 
+/// The status of a service that DescribeServices does not return.
+pub(crate) const MISSING: &str = "MISSING";
+
+/// The status of a service that no longer exists or is being deleted. `None` if it is active.
+pub(crate) fn gone(service: Option<&Service>) -> Option<&str> {
+    let status = service.and_then(|service| service.status.as_deref()).unwrap_or(MISSING);
+    (status != "ACTIVE").then_some(status)
+}
+
 /// The deployment that is `PRIMARY`.
 pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
     service.deployments().iter().find(|d| d.status.as_deref() == Some("PRIMARY"))

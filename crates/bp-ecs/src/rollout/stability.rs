@@ -3,22 +3,18 @@
 //! A task without a health check is healthy for ECS as soon as it runs: a deployment of a program that exits seconds
 //! after its start succeeds.
 
-use std::time::Duration;
-
 use bp_artifact::deploy::Cause;
 use tokio::time::Instant;
 
 use super::{
     diagnose::timestamp,
-    follow::{End, Follower, Phase},
+    follow::{End, Follower, Phase, REPLACEMENT},
     judge::Snapshot,
+    proof::Success,
     service::deployment,
     strategy::required_tasks,
 };
 use crate::error::Error;
-
-/// How long after the end a task that failed may take to be replaced.
-const REPLACEMENT: Duration = Duration::from_secs(30);
 
 impl Follower<'_> {
     /// When the deployment is stable, unless its tasks fail.
@@ -78,8 +74,8 @@ impl Follower<'_> {
         }
         let mut end = self.complete(snapshot, steady);
         if let Some(stopped) = self.stopped.failed.first() {
-            end.detail =
-                format!("{}; task {} failed and was replaced: {}", end.detail, stopped.task, stopped.cause);
+            let then = if is_short { "and has not been replaced" } else { "and was replaced" };
+            end.detail = format!("{}; task {} failed {then}: {}", end.detail, stopped.task, stopped.cause);
         }
         if let Some(error) = &self.stopped.error {
             end.detail = format!("{}; failed tasks could not be read: {error}", end.detail);
@@ -95,6 +91,14 @@ impl Follower<'_> {
         let detail =
             format!("successful; its tasks could not be watched after that: {}", error.in_one_line());
         let service = self.at_success.take();
-        Some(End { ended: None, detail, service, deadline: self.phase_deadline() })
+        Some(End { ended: None, detail, service, deadline: self.phase_deadline(), success: None })
+    }
+
+    /// The success of the deployment.
+    pub(super) fn success(&self, snapshot: &Snapshot) -> Option<Success> {
+        let at = snapshot.deployment.as_ref().and_then(|deployment| deployment.finished_at);
+        let services = [&self.at_success, &snapshot.service];
+        let required = services.into_iter().flatten().map(required_tasks).min()?;
+        Some(Success { at: at.and_then(timestamp), required })
     }
 }

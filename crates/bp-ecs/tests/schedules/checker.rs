@@ -6,10 +6,10 @@
 //! | verdict | allowed only if |
 //! |---|---|
 //! | deployed | the primary revision seen has our image, its deployment is `SUCCESSFUL`, and when the tasks were last read, as many as required ran, all with our digest |
-//! | unproven | the same without a proof: the desired count is 0, no task runs, or the tasks could not be read |
+//! | unproven | the same without a proof: the desired count is 0, no task runs, tasks failed and fewer than required ran, or the tasks could not be read |
 //! | digest mismatch | a task of the primary revision runs another digest |
-//! | rolled back | the deployment failed and is `ROLLBACK_SUCCESSFUL`, or our UpdateService to the previous revision is `SUCCESSFUL`; unless another client deploys again, tasks of that revision run or fail by themselves |
-//! | rollback failed | the deployment failed; `ROLLBACK_FAILED`, or the tasks of the restored revision failed, or ECS rejected our requests to roll back |
+//! | rolled back | the deployment failed and is `ROLLBACK_SUCCESSFUL`, or our UpdateService to the previous revision is `SUCCESSFUL`, or was rolled back to that revision; unless another client deploys again, tasks of that revision run or fail by themselves |
+//! | rollback failed | the deployment failed; `ROLLBACK_FAILED`, or the tasks of the restored revision failed, or ECS returned from it to another one, or ECS rejected our requests to roll back |
 //! | failed in place | the deployment failed and its revision is primary; we are not to roll back, or there is no other revision |
 //! | stopped | another client aborted it |
 //! | superseded | another client started a deployment of another definition after it |
@@ -197,17 +197,30 @@ impl Checker<'_> {
         let read = self.facts.last_answer(&TASKS).ok_or("the tasks were never read")?;
         let running = self.facts.running(number, read).count() as u64;
         let required = self.required();
-        // Only those that others had stopped when the tasks were read: ECS replaces them later.
-        let gone = self.facts.tasks_of(number).filter(|task| {
-            let stopped = task["stoppingAt"].as_f64().is_some_and(|stopping| stopping <= read);
-            stopped && !is_failed(task) && task["stopCode"].is_string()
-        });
         ensure(running > 0, "no task ran when the tasks were read")?;
         ensure(
-            running + gone.count() as u64 >= required,
+            running + self.interrupted(number, read) >= required,
             &format!("{running} of {required} tasks ran when they were read"),
         )?;
         ensure(self.facts.runs_our_digest(number, read), "a task runs another digest")
+    }
+
+    /// The number of tasks that others had stopped at a time: ECS replaces them.
+    fn interrupted(&self, number: &str, at: f64) -> u64 {
+        let stopped = self.facts.tasks_of(number).filter(|task| {
+            let stopped = task["stoppingAt"].as_f64().is_some_and(|stopping| stopping <= at);
+            stopped && !is_failed(task) && task["stopCode"].is_string()
+        });
+        stopped.count() as u64
+    }
+
+    /// Whether tasks failed before the tasks were last read, and fewer ran then than required.
+    fn is_short(&self, number: &str) -> bool {
+        let Some(read) = self.facts.last_answer(&TASKS) else { return false };
+        let desired = self.facts.desired().max(self.facts.initial_desired);
+        let required = (desired * self.facts.required_percent).div_ceil(100);
+        let running = self.facts.running(number, read).count() as u64;
+        self.facts.tasks_of(number).any(is_failed) && running + self.interrupted(number, read) < required
     }
 
     fn unproven(&self) -> Result<(), String> {
@@ -215,7 +228,8 @@ impl Checker<'_> {
         let mut reads = self.facts.requests.iter().rev().filter(|r| TASKS.contains(&r.operation.as_str()));
         let is_unread = reads.next().is_none_or(|last| !is_answered(last));
         let none_runs = self.facts.running(number, self.facts.now).next().is_none();
-        ensure(self.facts.desired() == 0 || is_unread || none_runs, "tasks run and could be read")
+        let is_allowed = self.facts.desired() == 0 || is_unread || none_runs || self.is_short(number);
+        ensure(is_allowed, "tasks run and could be read")
     }
 
     fn rolled_back(&self) -> Result<(), String> {
@@ -230,7 +244,8 @@ impl Checker<'_> {
         let mut ours =
             self.facts.deployments().filter(|d| d.by == Party::Ours && d.image != self.facts.image);
         let by_us = newest.status == "SUCCESSFUL" && ours.any(|d| d.definition == newest.definition);
-        ensure(by_ecs || by_us, "the rollback is not complete")?;
+        let again = self.returned_from_restore() == Some(newest.definition);
+        ensure(by_ecs || by_us || again, "the rollback is not complete")?;
         let primary = self.facts.primary(self.seen).ok_or("there is no primary revision")?;
         let runs = self.facts.running(primary, self.facts.now).next().is_some();
         let none_wanted = self.facts.desired() == 0 || self.facts.initial_desired == 0;
@@ -240,12 +255,24 @@ impl Checker<'_> {
         ensure(runs || none_wanted || fails, "no task of the previous revision runs")
     }
 
+    /// The definition to which ECS has returned from our UpdateService to the previous revision.
+    fn returned_from_restore(&self) -> Option<&str> {
+        let newest = self.facts.newest(self.seen)?;
+        let restored = newest.by == Party::Ours && newest.image != self.facts.image;
+        let (number, _) = self.primary().filter(|_| restored && newest.status == "ROLLBACK_SUCCESSFUL")?;
+        Some(&self.facts.definitions[number].0)
+    }
+
     fn rollback_failed(&self) -> Result<(), String> {
         self.failed(self.facts.now)?;
         let newest = self.facts.newest(self.seen).ok_or("there is no deployment")?;
         let restored = newest.by == Party::Ours && newest.image != self.facts.image;
-        // ECS may return from the restored revision to the one that failed later.
         ensure(restored || newest.status != "ROLLBACK_SUCCESSFUL", "ECS rolled back")?;
+        let returned = self.returned_from_restore();
+        ensure(
+            returned != Some(newest.definition),
+            "the previous revision was restored, and ECS returned to it",
+        )?;
         let tasks_failed = || self.facts.tasks_of(newest.number).filter(|task| is_failed(task)).count() >= 1;
         ensure(!restored || newest.status != "SUCCESSFUL", "the previous revision was restored")?;
         let rejected = self.facts.requests.iter().any(|request| {
@@ -253,7 +280,10 @@ impl Checker<'_> {
                 && request.operation == "ecs:UpdateService"
                 && (fault_of(request) == Some("denied") || request.status == Some(400))
         });
-        let gave_up = newest.status == "ROLLBACK_FAILED" || (restored && tasks_failed()) || rejected;
+        let gave_up = newest.status == "ROLLBACK_FAILED"
+            || returned.is_some()
+            || (restored && tasks_failed())
+            || rejected;
         ensure(gave_up, "the rollback did not fail")
     }
 

@@ -99,8 +99,14 @@ impl Component {
 
 /// Classifies why the runtime could not create or start a container.
 fn of_container(message: &ServiceMessage) -> Reading {
-    const RUNTIME: [&str; 5] =
-        ["no space left on device", "devmapper", "devicemapper", "get container status", "docker daemon"];
+    const RUNTIME: [&str; 6] = [
+        "no space left on device",
+        "devmapper",
+        "devicemapper",
+        "get container status",
+        "docker daemon",
+        "is already in use by container",
+    ];
     const VOLUME: [&str; 4] = ["volumedriver", "mounting volume", "error while mounting", "copy file info"];
     if message.contains_any(&["logging driver", "log driver", "logger"]) {
         return of_logs(message);
@@ -136,7 +142,7 @@ enum Step {
 
 /// What a message calls each step.
 const STEPS: [(Step, &[&str]); 11] = [
-    (Step::Logs, &["logger", "logging driver", "log driver", "log group", "log stream"]),
+    (Step::Logs, &["logger", "logging driver", "log driver", "log group", "log stream", "firelens"]),
     (Step::EnvironmentFile, &["env file", "environment file"]),
     (
         Step::Volume,

@@ -72,8 +72,9 @@ impl ServiceMessage {
 
     /// Whether there was no response, or none in time.
     pub(super) fn is_connection_error(&self) -> bool {
-        const TEXTS: [&str; 16] = [
+        const TEXTS: [&str; 17] = [
             "connection issue",
+            "network connection",
             "network configuration",
             "context deadline exceeded",
             "i/o timeout",

@@ -15,14 +15,18 @@ pub(super) fn read(message: &ServiceMessage) -> Reading {
         "no processor for media-type",
         "invalid reference format",
     ];
-    const DISK: [&str; 3] = ["no space left on device", "devmapper", "devicemapper"];
+    const NODE: [&str; 4] = ["no space left on device", "devmapper", "devicemapper", "docker daemon"];
     let cause = if message.contains_any(&PLATFORM) {
         Cause::WrongArchitecture
     } else if message.contains_any(&FORMAT) {
         Cause::ConfigInvalid
-    } else if message.contains_any(&DISK) {
+    } else if message.contains_any(&NODE) {
         Cause::RuntimeFailed
-    } else if message.is_overloaded() || message.is_connection_error() {
+    } else if message.is_overloaded()
+        || message.is_connection_error()
+        // A proxy or a login page responds instead of the registry.
+        || message.contains("unexpected media type")
+    {
         Cause::ImagePullFailed
     } else if message.status_is(|status| status == 404) {
         Cause::ImageNotFound

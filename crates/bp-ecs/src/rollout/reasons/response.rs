@@ -23,7 +23,7 @@ pub(super) enum Response {
 
 impl Response {
     pub(super) fn of(message: &ServiceMessage) -> Self {
-        const MISSING: [&str; 8] = [
+        const MISSING: [&str; 10] = [
             "notfound",
             "can't find the specified",
             "invalid parameters",
@@ -32,6 +32,8 @@ impl Response {
             "marked for deletion",
             "not found",
             "does not exist",
+            "whether the secret exists",
+            "whether the parameter exists",
         ];
         const INVALID: [&str; 4] =
             ["validationexception", "unexpected arn format", "invalid character", "invalid name"];

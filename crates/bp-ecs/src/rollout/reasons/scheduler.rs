@@ -12,15 +12,16 @@ use super::{
 /// Events by their beginning, after the names.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html>
-pub(super) static RULES: [(&str, Rule); 17] = [
+pub(super) static RULES: [(&str, Rule); 18] = [
     ("was unable to place ", |rest| Some(of_placement(reason(rest)))),
     ("was unable to stop or start tasks", |_| Some(Reading::new(Cause::DeploymentConfiguration))),
     ("was unable to reach steady state", of_steady_state),
+    ("was unable to register ", of_registration),
     ("was unable to ", agent::read),
     ("could not launch ", |rest| Some(of_placement(reason(rest)))),
     ("failed to launch a task", |rest| Some(of_placement(reason(rest)))),
-    ("failed to register targets", of_registration),
-    ("failed to deregister targets", of_registration),
+    ("failed to register ", of_registration),
+    ("failed to deregister ", of_registration),
     ("failed to describe target health", of_registration),
     ("operations are being throttled", |_| Some(Reading::new(Cause::Throttled))),
     ("Timed out waiting for Amazon ECS Agent", |_| Some(Reading::new(Cause::NodeFailed))),
@@ -48,15 +49,14 @@ pub(crate) fn of_placement(reason: &str) -> Reading {
     if message.contains_any(&["account is currently blocked", "account is blocked"]) {
         return Reading::new(Cause::AccountBlocked);
     }
-    Reading::new(match Response::of(&message) {
-        Response::QuotaExceeded => Cause::QuotaExceeded,
-        Response::Overloaded => Cause::Throttled,
-        Response::Denied
-        | Response::Unreachable
-        | Response::Missing
-        | Response::Invalid
-        | Response::Other => Cause::Unschedulable,
-    })
+    match Response::of(&message) {
+        Response::Denied => Reading::new(Cause::PermissionMissing).about(message.name(is_role)),
+        Response::QuotaExceeded => Reading::new(Cause::QuotaExceeded),
+        Response::Overloaded => Reading::new(Cause::Throttled),
+        Response::Unreachable | Response::Missing | Response::Invalid | Response::Other => {
+            Reading::new(Cause::Unschedulable)
+        }
+    }
 }
 
 fn of_steady_state(rest: &str) -> Option<Reading> {
@@ -68,10 +68,11 @@ fn of_steady_state(rest: &str) -> Option<Reading> {
     rest.contains("Reason: ").then(|| of_placement(reason(rest)))
 }
 
-/// Classifies why targets could not be registered with the load balancer.
+/// Classifies why targets could not be registered with the load balancer, or instances with Cloud Map.
 fn of_registration(rest: &str) -> Option<Reading> {
     let message = ServiceMessage::of(rest);
-    let target_group = message.name(is_target_group);
+    let is_registry = |name: &str| is_target_group(name) || name.contains(":servicediscovery:");
+    let target_group = message.name(is_registry);
     Some(match Response::of(&message) {
         Response::Denied => Reading::new(Cause::PermissionMissing).about(message.name(is_role)),
         Response::Overloaded => Reading::new(Cause::Throttled),

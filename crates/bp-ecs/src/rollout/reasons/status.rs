@@ -16,7 +16,7 @@ pub(super) static RULES: [(&str, Rule); 5] = [
     ("Service deployment rolled back because ", of_rollback),
     ("Service deployment stopped because ", of_rollback),
     ("ECS deployment circuit breaker: ", |_| None),
-    ("ECS deployment ", |_| None),
+    ("ECS deployment ", of_alarm),
     ("deployment completed", |_| None),
 ];
 
