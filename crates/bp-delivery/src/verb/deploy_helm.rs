@@ -10,7 +10,7 @@ use bp_eks::{
 
 use crate::{
     Delivery, Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude},
+    cli::{DeliveryArgs, GivenFlags, NoWaitArgs, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -33,6 +33,8 @@ pub struct DeployHelm {
     fields: TakeOverArgs,
     #[command(flatten)]
     receipt: ReceiptArgs,
+    #[command(flatten)]
+    no_wait: NoWaitArgs,
     #[command(flatten)]
     on_cancel: RollbackOnCancelArgs,
     /// Further flags of helm upgrade, each with its value in the same argument, such as --labels=team=shop
@@ -101,6 +103,7 @@ const UPGRADE: &[&str] = &[
     "build-version",
     "digest-key",
     "receipt",
+    "no-wait",
     "rollback-on-cancel",
 ];
 
@@ -133,6 +136,7 @@ impl Verb for DeployHelm {
         if let Some(HelmCommand::History) = self.command {
             self.given.refuse(&["timeout", "take-over"], "with history")?;
         }
+        self.on_cancel.check(&self.no_wait)?;
         let flags = HelmFlags::parse(self.helm_flags.iter().cloned())?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let delivery = if case.is_none() { self.delivery.image.describe(delivery)? } else { delivery };
@@ -148,7 +152,7 @@ impl Verb for DeployHelm {
                 Ok(ui.ended(ui.follow(release.rollback(revision)).await?))
             }
             None => {
-                let release = self.upgrade.apply(release, flags);
+                let release = self.upgrade.apply(release, flags).applies_only(self.no_wait.no_wait);
                 if !release.has_chart() {
                     return Err(Failure::bad_input("an upgrade requires --chart, or eks.chart of bp.toml"));
                 }
@@ -158,10 +162,10 @@ impl Verb for DeployHelm {
                         "{}: no receipt is written: no revision is deployed to which the release could be rolled back",
                         release.id()
                     ));
-                    return Ok(ui.ended(ui.follow(release.upgrade(&image)).await?));
+                    return conclude(&ui, None, self.no_wait.follow(&ui, release.upgrade(&image)).await);
                 }
                 let receipt = self.receipt.start(&ui, &release, &image).await?;
-                let end = ui.follow(release.upgrade(&image)).await.map(End::Ended);
+                let end = self.no_wait.follow(&ui, release.upgrade(&image)).await;
                 let end = self.on_cancel.end(&ui, &release, &receipt, end).await;
                 conclude(&ui, Some(receipt), end)
             }

@@ -7,7 +7,7 @@ use bp_eks::manifests::ManifestSet;
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, TakeOverArgs, conclude},
+    cli::{DeliveryArgs, GivenFlags, NoWaitArgs, ReceiptArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -34,8 +34,10 @@ pub struct DeployManifests {
     #[arg(long)]
     outside_namespace: bool,
     /// Check only: show the planned changes and run preflight checks; changes nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     check: bool,
+    #[command(flatten)]
+    no_wait: NoWaitArgs,
 }
 
 impl Verb for DeployManifests {
@@ -73,7 +75,7 @@ impl Verb for DeployManifests {
             ));
             None
         };
-        conclude(&ui, receipt, ui.follow(manifests.deploy(&image)).await.map(End::Ended))
+        conclude(&ui, receipt, self.no_wait.follow(&ui, manifests.deploy(&image)).await)
     }
 }
 
