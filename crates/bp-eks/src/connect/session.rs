@@ -143,7 +143,7 @@ fn answered<B>(
     result: Result<(Response<B>, Option<Arc<Token>>), BoxError>,
     lost: Option<BoxError>,
 ) -> Result<Response<B>, BoxError> {
-    let is_change = *method != Method::GET && *method != Method::HEAD;
+    let is_change = *method == Method::PATCH || *method == Method::PUT;
     match (result, lost) {
         (Ok((answer, _)), Some(lost)) if is_change && !answer.status().is_success() => Err(lost),
         (result, _) => result.map(|(answer, _)| answer),
