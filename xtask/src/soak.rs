@@ -1,6 +1,7 @@
-//! `soak`: copies and ECS deployments with random faults, and programs that are killed, repeated with many seeds.
+//! `soak`: copies, ECS deployments and EKS rollouts with random faults, and programs that are killed, repeated with many
+//! seeds.
 //!
-//! The runs themselves are tests: of bp-promote and bp-ecs on the sandbox and a paused clock, and of the example binaries;
+//! The runs themselves are tests: of bp-promote, bp-ecs and bp-eks on the sandbox and a paused clock, and of the example binaries;
 //! this task runs them with their seeds.
 
 use std::time::Duration;
@@ -23,20 +24,23 @@ pub(crate) struct Arguments {
     /// First seed; the others are consecutive
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Run a fixed sample of seeds, for CI: 200 of copies, 300 of ECS deployments, 6 kills
+    /// Run a fixed sample of seeds, for CI: 200 of copies, 300 of ECS deployments, 100 of EKS rollouts, 6 kills
     #[arg(long, conflicts_with_all = ["runs", "seed"])]
     sample: bool,
     /// Only copies of images
-    #[arg(long, conflicts_with_all = ["ecs", "kills"])]
+    #[arg(long, conflicts_with_all = ["ecs", "eks", "kills"])]
     copy: bool,
     /// Only ECS deployments
-    #[arg(long, conflicts_with = "kills")]
+    #[arg(long, conflicts_with_all = ["eks", "kills"])]
     ecs: bool,
+    /// Only EKS rollouts
+    #[arg(long, conflicts_with = "kills")]
+    eks: bool,
     /// Only programs that are killed by a signal: 200 times, with --sample 6 times
     #[arg(long, conflicts_with = "runs")]
     kills: bool,
     /// Instead make 20 copies between real registries with faults in one request in ten, compared with crane
-    #[arg(long, conflicts_with_all = ["runs", "seed", "sample", "copy", "ecs", "kills"])]
+    #[arg(long, conflicts_with_all = ["runs", "seed", "sample", "copy", "ecs", "eks", "kills"])]
     registries: bool,
     #[command(flatten)]
     cache: Cache,
@@ -63,6 +67,8 @@ const COPY: Part = Part {
 };
 const ECS: Part =
     Part { test: ("schedules", 1), sample: 300, whole: None, what: "random schedules of ECS deployments" };
+const EKS: Part =
+    Part { test: ("rollouts", 1), sample: 100, whole: None, what: "random schedules of EKS rollouts" };
 const KILLS: Part = Part {
     test: ("kills", 1),
     sample: 6,
@@ -81,10 +87,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         return fault_runs::run(&arguments.cache, &arguments.builds);
     }
     let mut passed = true;
-    let only = |chosen: bool| chosen || !(arguments.copy || arguments.ecs || arguments.kills);
+    let is_any = arguments.copy || arguments.ecs || arguments.eks || arguments.kills;
+    let only = |chosen: bool| chosen || !is_any;
     let parts = [
         (COPY, only(arguments.copy)),
         (ECS, only(arguments.ecs)),
+        (EKS, only(arguments.eks)),
         (KILLS, arguments.kills || (arguments.sample && only(false))),
         (CANCELLED, arguments.kills && !arguments.sample),
     ];

@@ -33,6 +33,10 @@ impl ObjectRef {
         let cluster = self.cluster.clone();
         match error {
             kube::Error::Api(status) => self.refused(operation, status),
+            // The response ended early.
+            kube::Error::SerdeError(e) if e.is_eof() => {
+                Error::Unreachable { operation, cluster, source: e.into() }
+            }
             kube::Error::SerdeError(e) => Error::UnexpectedResponse { operation, cluster, source: e.into() },
             kube::Error::Service(source) if source.is::<TokenError>() => Error::NoCredentials { source },
             kube::Error::Service(source) => Error::Unreachable { operation, cluster, source },

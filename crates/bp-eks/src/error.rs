@@ -266,11 +266,15 @@ impl Error {
     /// # Errors
     /// When it was answered with an error: nothing was changed.
     pub(crate) fn may_be_applied(self, object: &impl std::fmt::Display) -> Result<String, Error> {
-        let Error::Unreachable { .. } = &self else { return Err(self) };
+        if matches!(self, Error::Unreachable { .. }) { Ok(self.as_unanswered(object)) } else { Err(self) }
+    }
+
+    /// The message for a change of `object` of which an attempt was not answered, and the last one ended like this.
+    pub(crate) fn as_unanswered(&self, object: &impl std::fmt::Display) -> String {
         let why = self.without_advice();
-        Ok(format!(
+        format!(
             "the change of {object} may have been applied, but was not answered: {why}; rerun the same command to resume"
-        ))
+        )
     }
 }
 

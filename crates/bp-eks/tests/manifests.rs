@@ -472,3 +472,80 @@ async fn resumes_a_killed_run() {
     assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, false), "{outcome:?}");
     assert_eq!(outcome.revision.unwrap().id, "deployment:api=1 deployment:worker=1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn wait_follows_rollouts_of_another_run_and_rolls_back_on_request() {
+    let world = World::new().await;
+    let second = runs(&world, "second");
+    let text = format!("{}---\n{}", deployment("api", "shop/web"), deployment("worker", "shop/web"));
+    let manifests = in_namespace(&world, "prod", &text, options());
+    let repository = second.reference.repository();
+    assert!(manifests.deployed_image(repository).await.unwrap().is_none());
+    assert!(matches!(manifests.watch(&second).await, Err(ManifestsError::NotCreated)));
+    assert_eq!(deploy(&manifests, &second).await.1.unwrap().verdict(), Verdict::Deployed);
+    let again = manifests.watch(&second).await.unwrap();
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");
+
+    // A run that only starts the deployment stops when it is applied.
+    for (tag, behaviour, verdict) in [
+        ("slow", Behaviour::Healthy(Duration::from_secs(20)), Verdict::Deployed),
+        ("crash", crash(), Verdict::FailedInPlace),
+    ] {
+        let image = world.image(tag, behaviour);
+        let mut work = manifests.deploy(&image);
+        while let Some(event) = work.next_event().await {
+            if matches!(event, DeployEvent::Applied { .. }) {
+                work.cancel();
+            }
+        }
+        assert!(matches!(work.await, Err(ManifestsError::Interrupted { .. })), "{tag}");
+        assert_eq!(manifests.deployed_image(repository).await.unwrap().as_ref(), Some(&image.reference));
+        world.sandbox.ledger().clear();
+        let outcome = manifests.watch(&image).await.unwrap();
+        assert_eq!(outcome.verdict(), verdict, "{tag}: {outcome:?}");
+        let changes = world.sandbox.ledger().count(|entry| {
+            ["patch ", "update ", "delete "].iter().any(|verb| entry.operation.starts_with(verb))
+        });
+        assert_eq!(changes, 0, "{tag}: changes nothing");
+    }
+    let broken = world.image("crash", crash());
+    let mut work = manifests.resume(&broken);
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        events.push(event);
+    }
+    let outcome = work.await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
+    check_stream("resumed", &manifests.id(), &events, &outcome);
+    let slow = world.image("slow", Behaviour::Healthy(Duration::from_secs(20)));
+    for name in ["api", "worker"] {
+        assert_eq!(image_of(&world, "deployments", "prod", name), slow.reference.to_string(), "{name}");
+    }
+}
+
+/// A run that only starts the deployment cancels it at `Applied`: a refusal is rolled back nevertheless.
+#[tokio::test(start_paused = true)]
+async fn a_refused_object_is_rolled_back_although_the_caller_stops_at_the_change() {
+    let world = World::new().await;
+    let (second, third) = (runs(&world, "second"), runs(&world, "third"));
+    let api = deployment("api", "shop/web");
+    let manifests = in_namespace(&world, "prod", &api, options());
+    assert_eq!(deploy(&manifests, &second).await.1.unwrap().verdict(), Verdict::Deployed);
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "code": 403,
+        "message": "admission webhook \"policy\" denied the request: no",
+    });
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    let refused = Effect::Answer { status: 403, headers, body: body.to_string() };
+    world.sandbox.faults().inject(Fault::new(refused).on("patch ingresses").after(1));
+    let ingress = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: api }\n";
+    let more = in_namespace(&world, "prod", &format!("{api}---\n{ingress}"), options());
+    let mut work = more.deploy(&third);
+    while let Some(event) = work.next_event().await {
+        if matches!(event, DeployEvent::Applied { .. }) {
+            work.cancel();
+        }
+    }
+    assert_eq!(work.await.unwrap().verdict(), Verdict::RolledBack);
+    assert_eq!(image_of(&world, "deployments", "prod", "api"), second.reference.to_string());
+}

@@ -176,6 +176,51 @@ async fn change_with_a_lost_answer_is_unobserved() {
     assert_eq!(world.running_image(), second.reference.to_string());
 }
 
+/// The change is processed and its answer lost; the next attempt is denied, which says nothing about the first one.
+#[tokio::test(start_paused = true)]
+async fn a_denied_attempt_after_a_lost_answer_is_unobserved() {
+    let denied = "deployments.apps \"web\" is forbidden: User \"ci\" cannot patch resource \"deployments\" in API group \"apps\"";
+    let world = World::new().await;
+    let second = world.image("second", SLOW);
+    let faults = world.sandbox.faults();
+    faults.inject(Fault::new(Effect::LoseAnswer).on("patch deployments").after(3));
+    faults.inject(Fault::new(answer(403, denied)).on("patch deployments").after(3).times(u32::MAX));
+    let outcome = world.target().deploy(&second).await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
+    assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
+    assert_eq!(world.running_image(), second.reference.to_string());
+
+    // The same for the rollback.
+    let world = World::new().await;
+    let broken = world.image("crash", crash());
+    let target = world.target_with(|options| options.take_over(true).grace(Duration::from_secs(10)));
+    let mut work = target.deploy(&broken);
+    while let Some(event) = work.next_event().await {
+        if matches!(event, DeployEvent::RollingBack { .. }) {
+            for operation in ["patch deployments", "update deployments"] {
+                world.sandbox.faults().inject(Fault::new(Effect::LoseAnswer).on(operation));
+            }
+            let later = Fault::new(unauthorized()).on("get deployments").after(1).times(u32::MAX);
+            world.sandbox.faults().inject(later);
+        }
+    }
+    let outcome = work.await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
+    assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
+    assert_eq!(world.running_image(), world.first.reference.to_string());
+}
+
+/// A response that ends early is no answer: the request is sent again.
+#[tokio::test(start_paused = true)]
+async fn a_truncated_response_is_retried() {
+    let world = World::new().await;
+    for operation in ["list pods", "patch deployments"] {
+        world.sandbox.faults().inject(Fault::new(Effect::CutBody(400)).on(operation).after(1));
+    }
+    let outcome = world.target().deploy(&world.image("second", Behaviour::default())).await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn unreadable_pods_leave_the_rollout_unproven() {
     for adopted in [false, true] {

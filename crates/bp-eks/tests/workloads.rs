@@ -127,6 +127,32 @@ async fn next_image_fixes_a_stuck_stateful_set() {
     assert_eq!(deploy(&leave, &second).await.1.unwrap().verdict(), Verdict::Deployed);
 }
 
+/// The pod that was stuck is deleted; the watch shows it as it was for a moment, which is not a failure of this run.
+#[tokio::test(start_paused = true)]
+async fn the_same_image_is_tried_again_on_a_stuck_stateful_set() {
+    let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
+    let leave = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
+    let image = world.image("crash", crash());
+    assert_eq!(deploy(&leave, &image).await.1.unwrap().verdict(), Verdict::FailedInPlace);
+    // What it needs exists now.
+    world.sandbox.script(&image.reference.digest().to_string(), Behaviour::default());
+    let (events, outcome) = deploy(&leave, &image).await;
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed, "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stateful_set_that_is_scaled_down_is_not_complete_before_its_pods_are_gone() {
+    let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
+    let target = target(&world, "statefulset/web", |options| options);
+    let second = world.image("second", Behaviour::Healthy(Duration::from_secs(8)));
+    let work = target.deploy(&second);
+    tokio::time::sleep(Duration::from_millis(1_350)).await;
+    world.cluster.patch("kubectl", "statefulsets", "prod", "web", &json!({ "spec": { "replicas": 1 } }));
+    let outcome = work.await.unwrap();
+    assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, 1), "{outcome:?}");
+    assert_eq!(running(&world, "StatefulSet"), all(&second, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn respects_a_partition_and_rejects_on_delete() {
     let world = with("StatefulSet", json!({

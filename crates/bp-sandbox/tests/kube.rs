@@ -126,6 +126,69 @@ async fn an_apply_to_fields_of_another_manager_is_a_conflict() {
     assert_eq!(world.get(WEB).await["metadata"]["generation"], 1, "nothing was stored");
 }
 
+/// `kubectl apply`, then `kubectl apply --server-side` of another image: kubectl takes over its own fields, and nobody
+/// else's.
+#[tokio::test(start_paused = true)]
+async fn kubectl_takes_over_the_fields_of_its_client_side_apply() {
+    let [first, second, third] = ["1", "2", "3"].map(|tag| format!("registry.example.com/shop/web:{tag}"));
+    let world = World::new();
+    let annotation = "kubectl.kubernetes.io/last-applied-configuration";
+    let mut deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "shop" },
+        "spec": { "selector": { "matchLabels": { "app": "web" } }, "template": {
+            "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "web", "image": first }] },
+        } },
+    });
+    deployment["metadata"]["annotations"] = json!({ annotation: format!("{deployment}\n") });
+    world.cluster.create(deployment);
+
+    assert_eq!(world.apply("ci", &second, "").await.0, 409, "only the field manager kubectl");
+    let (status, applied) = world.apply("kubectl", &second, "").await;
+    assert_eq!(status, 200, "{applied}");
+    assert_eq!(applied["spec"]["template"]["spec"]["containers"][0]["image"], second.as_str());
+    let said = applied["metadata"]["annotations"][annotation].as_str().unwrap();
+    assert!(said.contains(&second) && !said.contains(annotation), "{said}");
+
+    // A field that has another value than kubectl applied belongs to whoever set it.
+    let change =
+        json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": third }] } } } });
+    world.cluster.patch("kubectl-edit", "deployments", "shop", "web", &change);
+    let (status, conflict) = world.apply("kubectl", &first, "").await;
+    assert_eq!(
+        (status, conflict["details"]["causes"].as_array().map(Vec::len)),
+        (409, Some(1)),
+        "{conflict}"
+    );
+    assert_eq!(conflict["details"]["causes"][0]["message"], "conflict with \"kubectl-edit\" using apps/v1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_the_kubelet_ends_stays_failed_and_is_replaced() {
+    let world = World::new();
+    let image = world.image("1", Behaviour::default());
+    world.cluster.deployment("shop", "web", &[("web", &image)]);
+    assert!(world.cluster.settled("shop", "web").await);
+    let name = world.cluster.objects("pods", "shop")[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let low = "The node was low on resource: memory. ";
+    assert!(world.cluster.fail_pod("shop", &name, "Evicted", low));
+    assert!(!world.cluster.fail_pod("shop", &name, "Evicted", low), "it has ended");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let pods = world.cluster.objects("pods", "shop");
+    let failed = pods.iter().find(|pod| pod["metadata"]["name"] == name.as_str()).unwrap();
+    assert_eq!(
+        (&failed["status"]["phase"], &failed["status"]["reason"]),
+        (&json!("Failed"), &json!("Evicted"))
+    );
+    assert_eq!(pods.len(), 4);
+    assert_eq!(world.cluster.running("shop", "web").len(), 3);
+    let phases = |change: &bp_sandbox::kube::ObjectChange| {
+        change.object.clone().map(|pod| pod["status"]["phase"].clone())
+    };
+    let history = world.cluster.history("pods", "shop");
+    let of_pod: Vec<_> = history.iter().filter(|change| change.name == name).filter_map(phases).collect();
+    assert_eq!((of_pod.first(), of_pod.last()), (Some(&json!("Pending")), Some(&json!("Failed"))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_missing_image_backs_off_with_containerds_message() {
     let world = World::new();

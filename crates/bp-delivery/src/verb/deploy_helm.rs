@@ -14,7 +14,8 @@ use bp_eks::{
 use crate::{
     Delivery, Failure, Ui,
     cli::{
-        ChangedArgs, DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude,
+        ChangedArgs, DeliveryArgs, GivenFlags, NoWaitArgs, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs,
+        conclude,
     },
     program::Verb,
 };
@@ -40,6 +41,8 @@ pub struct DeployHelm {
     receipt: ReceiptArgs,
     #[command(flatten)]
     changed: ChangedArgs,
+    #[command(flatten)]
+    no_wait: NoWaitArgs,
     #[command(flatten)]
     on_cancel: RollbackOnCancelArgs,
     /// Further flags of helm upgrade, each with its value in the same argument, such as --labels=team=shop
@@ -108,6 +111,7 @@ const UPGRADE: &[&str] = &[
     "build-version",
     "digest-key",
     "receipt",
+    "no-wait",
     "rollback-on-cancel",
     "changed-since",
     "changed-paths",
@@ -143,6 +147,7 @@ impl Verb for DeployHelm {
         if let Some(HelmCommand::History) = self.command {
             self.given.refuse(&["timeout", "take-over"], "with history")?;
         }
+        self.on_cancel.check(&self.no_wait)?;
         let flags = HelmFlags::parse(self.helm_flags.iter().cloned())?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         if !self.changed.concern(&delivery, DeployPlatform::Eks, &ui).await? {
@@ -162,7 +167,7 @@ impl Verb for DeployHelm {
                 Ok(ui.ended(ui.follow(release.rollback(revision)).await?))
             }
             None => {
-                let release = self.upgrade.apply(release, flags);
+                let release = self.upgrade.apply(release, flags).applies_only(self.no_wait.no_wait);
                 if !release.has_chart() {
                     return Err(Failure::bad_input("an upgrade requires --chart, or eks.chart of bp.toml"));
                 }
@@ -173,10 +178,10 @@ impl Verb for DeployHelm {
                         "{}: no receipt is written: no revision is deployed to which the release could be rolled back",
                         release.id()
                     ));
-                    return Ok(ui.ended(ui.follow(release.upgrade(&image)).await?));
+                    return conclude(&ui, None, self.no_wait.follow(&ui, release.upgrade(&image)).await);
                 }
                 let receipt = self.receipt.start(&ui, &release, &image).await?;
-                let end = ui.follow(release.upgrade(&image)).await.map(End::Ended);
+                let end = self.no_wait.follow(&ui, release.upgrade(&image)).await;
                 let end = self.on_cancel.end(&ui, &release, &receipt, end).await;
                 conclude(&ui, Some(receipt), end)
             }

@@ -7,7 +7,7 @@ use bp_eks::manifests::ManifestSet;
 
 use crate::{
     Failure, Ui,
-    cli::{ChangedArgs, DeliveryArgs, End, GivenFlags, ReceiptArgs, TakeOverArgs, conclude},
+    cli::{ChangedArgs, DeliveryArgs, GivenFlags, NoWaitArgs, ReceiptArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -36,8 +36,10 @@ pub struct DeployManifests {
     #[arg(long)]
     outside_namespace: bool,
     /// Check only: show the planned changes and run preflight checks; changes nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_wait")]
     check: bool,
+    #[command(flatten)]
+    no_wait: NoWaitArgs,
 }
 
 impl Verb for DeployManifests {
@@ -80,7 +82,7 @@ impl Verb for DeployManifests {
             ));
             None
         };
-        conclude(&ui, receipt, ui.follow(manifests.deploy(&image)).await.map(End::Ended))
+        conclude(&ui, receipt, self.no_wait.follow(&ui, manifests.deploy(&image)).await)
     }
 }
 

@@ -114,7 +114,7 @@ impl Wait {
 }
 
 impl Wait {
-    /// Starts to follow the workload or the Helm release on EKS.
+    /// Starts to follow the workload, the Helm release or the manifests on EKS.
     async fn watch_eks(&self, delivery: &Delivery) -> Result<Watched, Failure> {
         match &delivery.service.eks()?.object {
             EksObject::Workload(workload) if workload.kind == WorkloadKind::Job => {
@@ -148,9 +148,20 @@ impl Wait {
             }
             #[cfg(not(feature = "helm"))]
             EksObject::Release(release) => Err(crate::delivery::requires_helm(&release.name)),
-            EksObject::Manifests(_) => Err(Failure::bad_input(
-                "cannot wait for manifests: rerun deploy-manifests, which follows rollouts in progress",
-            )),
+            EksObject::Manifests(_) => {
+                let target = delivery.manifests(None).await?;
+                let repository = &delivery.service.repository;
+                let Some(image) = target.deployed_image(repository).await? else {
+                    return Err(Failure::bad_input(format!(
+                        "{}: no workload runs an image of {repository} by digest; deploy it with deploy-manifests",
+                        target.id()
+                    )));
+                };
+                let image = resolved(delivery, &image).await.unwrap_or_else(|| image.into());
+                let work =
+                    if self.rollback_on_failure { target.resume(&image) } else { target.watch(&image) };
+                Ok(Watched { id: target.id(), work: work.map_err(TargetError::new) })
+            }
         }
     }
 }
@@ -162,19 +173,24 @@ async fn images(delivery: &Delivery, current: Current) -> Vec<ResolvedImage> {
     let pinned: Vec<DigestRef> = revisions.filter_map(|revision| revision.image.pinned().cloned()).collect();
     let mut images = Vec::new();
     for image in pinned {
-        let resolve = async {
-            let resolver = delivery.clients.resolver(image.repository().registry())?;
-            Ok::<_, Failure>(resolver.resolve(&image.clone().into()).await?)
-        };
-        match resolve.await {
-            Ok(image) => images.push(image),
-            Err(error) => {
-                let error = SingleLine(&error);
-                tracing::debug!(%error, %image, "failed to read the platforms of the image");
-            }
-        }
+        images.extend(resolved(delivery, &image).await);
     }
     images
+}
+
+/// The image with its platforms; `None` if they cannot be read.
+async fn resolved(delivery: &Delivery, image: &DigestRef) -> Option<ResolvedImage> {
+    let resolve = async {
+        let resolver = delivery.clients.resolver(image.repository().registry())?;
+        Ok::<_, Failure>(resolver.resolve(&image.clone().into()).await?)
+    };
+    let resolved = resolve.await;
+    resolved
+        .inspect_err(|error| {
+            let error = SingleLine(error);
+            tracing::debug!(%error, %image, "failed to read the platforms of the image");
+        })
+        .ok()
 }
 
 /// Prints how a deployment ended, and records it in its receipt.

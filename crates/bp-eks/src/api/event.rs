@@ -1,9 +1,48 @@
-//! Read the times, the count and the container of an event.
+//! Read the times, the count and the container of an event; find the events about an object.
+
+use std::{collections::HashMap, ops::Deref, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use super::text::Text;
+
+/// Events, found by the object that they are about: a namespace may have thousands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Events {
+    all: Vec<Arc<Event>>,
+    /// The positions by the object's uid.
+    about: HashMap<String, Vec<usize>>,
+}
+
+impl Events {
+    /// Those about the object with this uid.
+    pub(crate) fn about(&self, uid: &str) -> impl Iterator<Item = &Event> + Clone {
+        let positions = self.about.get(uid).map(Vec::as_slice).unwrap_or_default();
+        positions.iter().filter_map(|at| self.all.get(*at)).map(AsRef::as_ref)
+    }
+}
+
+impl FromIterator<Arc<Event>> for Events {
+    fn from_iter<I: IntoIterator<Item = Arc<Event>>>(events: I) -> Self {
+        let all: Vec<Arc<Event>> = events.into_iter().collect();
+        let mut about: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, event) in all.iter().enumerate() {
+            if let Some(uid) = &event.involved_object.uid {
+                about.entry(uid.clone()).or_default().push(at);
+            }
+        }
+        Events { all, about }
+    }
+}
+
+impl Deref for Events {
+    type Target = [Arc<Event>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
 
 /// When the event was last observed. Events of `events.k8s.io` have a series, or only `eventTime`.
 pub(crate) fn last_seen(event: &Event) -> Option<Timestamp> {

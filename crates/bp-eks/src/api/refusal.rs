@@ -39,12 +39,25 @@ const fn rule(head: Head, detail: &'static str, cause: Cause, recovery: Recovery
 }
 
 /// The first matching rule applies; every head has a rule that matches any detail.
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 19] = [
     rule(Head::Denied, "", Cause::AdmissionRefused, Recovery::Never),
     rule(Head::Invalid, "", Cause::AdmissionRefused, Recovery::Never),
     rule(Head::Webhook, "", Cause::AdmissionRefused, Recovery::Retried),
     rule(Head::Forbidden, "violates PodSecurity ", Cause::AdmissionRefused, Recovery::Never),
     rule(Head::Forbidden, "ValidatingAdmissionPolicy ", Cause::AdmissionRefused, Recovery::Never),
+    // An image policy webhook.
+    rule(
+        Head::Forbidden,
+        "image policy webhook backend denied one or more images",
+        Cause::AdmissionRefused,
+        Recovery::Never,
+    ),
+    rule(
+        Head::Forbidden,
+        "one or more images rejected by webhook backend",
+        Cause::AdmissionRefused,
+        Recovery::Never,
+    ),
     rule(
         Head::Forbidden,
         "unable to create new content in namespace ",

@@ -87,10 +87,25 @@ pub(crate) fn watch<K>(api: Api<K>, query: Query, operation: &'static str, optio
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
+    watch_trimmed(api, query, operation, optional, |_| {})
+}
+
+/// As [`watch`]; `trim` removes what need not be kept of each object.
+pub(crate) fn watch_trimmed<K>(
+    api: Api<K>,
+    query: Query,
+    operation: &'static str,
+    optional: bool,
+    trim: fn(&mut K),
+) -> Watched<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
     let store = Store::new();
     let watcher = Watcher {
         api,
         query,
+        trim,
         store: store.clone(),
         position: Position::Unlisted,
         pauses: pauses().build(),
@@ -137,6 +152,7 @@ enum Position<K> {
 struct Watcher<K> {
     api: Api<K>,
     query: Query,
+    trim: fn(&mut K),
     store: Store<K>,
     position: Position<K>,
     pauses: ExponentialBackoff,
@@ -206,7 +222,8 @@ where
             ..ListParams::default()
         };
         loop {
-            let page = self.api.list(&params).await?;
+            let mut page = self.api.list(&params).await?;
+            page.items.iter_mut().for_each(self.trim);
             objects.extend(page.items.into_iter().map(|object| (name(&object), Arc::new(object))));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -245,7 +262,8 @@ where
         before: String,
     ) -> kube::Result<bool> {
         let (version, news) = match event {
-            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+            Ok(WatchEvent::Added(mut object) | WatchEvent::Modified(mut object)) => {
+                (self.trim)(&mut object);
                 let version = object.meta().resource_version.clone();
                 self.store.seen().objects.insert(name(&object), Arc::new(object));
                 (version, true)

@@ -100,6 +100,8 @@ where
         let tokens = self.identity.as_deref().map(|identity| &identity.tokens);
         let mut pauses = pauses().build();
         let mut refused = false;
+        // Why an earlier attempt was not answered.
+        let mut lost: Option<BoxError> = None;
         loop {
             // A streaming body can be sent only once.
             let Some(copy) = body.try_clone() else {
@@ -116,18 +118,35 @@ where
                     identity.tokens.forget(token).await;
                     continue;
                 }
-                if let Some(explained) = identity.explain(token).await {
+                if lost.is_none()
+                    && let Some(explained) = identity.explain(token).await
+                {
                     return Err(explained.into());
                 }
             }
             let asked = match &result {
                 Ok((answer, _)) if is_passing(answer.status()) => retry_after(answer.headers()),
                 Err(e) if may_repeat(&parts.method) && !e.is::<TokenError>() => None,
-                _ => return result.map(|(answer, _)| answer),
+                _ => return answered(&parts.method, result, lost),
             };
-            let Some(pause) = pauses.next() else { return result.map(|(answer, _)| answer) };
+            let Some(pause) = pauses.next() else { return answered(&parts.method, result, lost) };
+            lost = result.err().or(lost);
             tokio::time::sleep(asked.map_or(pause, |asked| asked.max(pause))).await;
         }
+    }
+}
+
+/// The response. If an earlier attempt of a change was not answered, a refusal of a later one says nothing about the
+/// first, which may have been applied: then that is the result.
+fn answered<B>(
+    method: &Method,
+    result: Result<(Response<B>, Option<Arc<Token>>), BoxError>,
+    lost: Option<BoxError>,
+) -> Result<Response<B>, BoxError> {
+    let is_change = *method == Method::PATCH || *method == Method::PUT;
+    match (result, lost) {
+        (Ok((answer, _)), Some(lost)) if is_change && !answer.status().is_success() => Err(lost),
+        (result, _) => result.map(|(answer, _)| answer),
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Chart {
     /// The URL of its repository.
     pub(super) repository: Option<String>,
     pub(super) create_namespace: bool,
+    /// Whether helm only applies the objects and runs its hooks.
+    pub(super) applies_only: bool,
     pub(super) files: Vec<PathBuf>,
     /// Values that override those of the files.
     pub(super) values: Values,

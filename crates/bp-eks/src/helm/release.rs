@@ -117,6 +117,14 @@ impl HelmRelease {
         self.with_chart(|own| own.create_namespace = yes)
     }
 
+    /// Lets helm only apply the objects and run its hooks; the workloads are watched afterwards, and the event `Applied`
+    /// comes when helm has ended. A caller that cancels the operation then leaves a complete revision, which
+    /// [`watch`](Self::watch) follows. Helm records such a revision as deployed, also if its pods fail later. Defaults to
+    /// off: helm waits too.
+    pub fn applies_only(self, yes: bool) -> Self {
+        self.with_chart(|own| own.applies_only = yes)
+    }
+
     /// Values in the syntax of `helm --set`: `replicas=3,ingress.hosts={a,b}`. Helm infers the types. They override all
     /// values files and [values](Self::value), except the image's, and are arguments of helm: not suitable for secrets.
     pub fn set(self, values: impl Into<String>) -> Self {

@@ -20,7 +20,7 @@ use super::{
     manifest::{ManifestContainer, parse_manifest},
     program::Program,
     recover::deployed,
-    upgrade::ReleaseRun,
+    upgrade::{ReleaseRun, WORKLOADS},
 };
 use crate::ending::Ending;
 
@@ -46,7 +46,7 @@ impl Release {
         revision: &str,
         reporter: &Reporter,
     ) -> Result<Result<(), String>, HelmError> {
-        let mut running = helm.start(self.waiting(self.roll_back_line(helm, revision).await?))?;
+        let mut running = helm.start(self.waiting(self.roll_back_line(helm, revision).await?, WORKLOADS))?;
         tokio::select! {
             ended = &mut running.ending => {
                 let ended = ended?;

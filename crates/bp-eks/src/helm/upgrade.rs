@@ -28,6 +28,10 @@ use super::{
 };
 use crate::{ending::Ending, error::Error};
 
+/// What helm waits for: its hooks, or also the workloads.
+const HOOKS: &str = "hookOnly";
+pub(super) const WORKLOADS: &str = "watcher";
+
 /// The result of the dry run.
 struct Plan {
     manifest: String,
@@ -198,14 +202,27 @@ impl Release {
             hooks = Some(watched);
             held.record_revision(number).await?;
             let line = self.chart.upgrade(image, forces && plan.server_side);
-            let line = self.waiting(line).switch("hide-notes");
+            let line = self.waiting(line, if self.chart.applies_only { HOOKS } else { WORKLOADS });
+            let line = line.switch("hide-notes");
             running = Some(helm.start(self.with_values(&helm, line, chart)?)?);
         }
         release_run.started = true;
-        run.applied(ours, format!("helm revision {number}"), in_place);
         let (program, places) = (&helm, plan.places.as_slice());
-        let followed = Followed { program, running, places, hooks: hooks.clone(), image, deadline };
-        match self.follow(followed, run).await? {
+        let followed = |running, places, hooks| Followed { program, running, places, hooks, image, deadline };
+        let applied = if self.chart.applies_only {
+            self.follow(followed(running.take(), &[], hooks.clone()), run).await?
+        } else {
+            End::Up(Vec::new(), None)
+        };
+        let end = match applied {
+            End::Up(..) => {
+                run.applied(ours, format!("helm revision {number}"), in_place);
+                let hooks = hooks.clone().filter(|_| running.is_some());
+                self.follow(followed(running, places, hooks), run).await?
+            }
+            failed @ (End::Failed(..) | End::Unobserved(_)) => failed,
+        };
+        match end {
             End::Up(outcomes, unseen) => self.proven(run, outcomes, unseen, &helm, image).await,
             End::Unobserved(why) => Ok(self.unobserved(run, &why)),
             End::Failed(report, message) => {
@@ -299,10 +316,10 @@ impl Release {
             || forced.iter().any(|flag| self.chart.flags.value(flag).is_some_and(|value| value != "false"))
     }
 
-    /// Adds how long helm waits, until the deadline.
-    pub(super) fn waiting(&self, line: CommandLine) -> CommandLine {
+    /// Adds what helm waits for, and how long: until the deadline.
+    pub(super) fn waiting(&self, line: CommandLine, wait: &str) -> CommandLine {
         let seconds = self.options.deadline.as_secs().clamp(1, u32::MAX.into());
-        line.flag("wait", "watcher").flag("timeout", format!("{seconds}s"))
+        line.flag("wait", wait).flag("timeout", format!("{seconds}s"))
     }
 
     /// Adds the values that may be secrets, in a file, and the release with its chart.

@@ -45,7 +45,13 @@ impl Context {
         }
         let of = items.len();
         let what = format!("{} of {of} objects", applied.objects);
-        run.applied(Revision::new(self.name.clone(), &image.reference), what, !applied.changed);
+        let revision = Revision::new(self.name.clone(), &image.reference);
+        if matches!(applied.stopped, Some(Stopped::Refused { .. })) {
+            // No `Applied`: a caller that only starts a deployment stops there, and this one is rolled back.
+            run.in_place(Some(revision));
+        } else {
+            run.applied(revision, what, !applied.changed);
+        }
         let ending = match applied.stopped {
             Some(Stopped::Unanswered(why)) => {
                 let detail = format!("{} of {of} objects were applied; {why}", applied.objects);
@@ -114,7 +120,7 @@ impl Context {
     }
 
     /// The revision of the set after a deployment, if it can be read.
-    async fn in_place(&self, items: &[Item]) -> Option<Revision> {
+    pub(super) async fn in_place(&self, items: &[Item]) -> Option<Revision> {
         let before = self.before(items, |_| false).await.ok()?;
         revision::current(&before).map(|current| current.stable)
     }

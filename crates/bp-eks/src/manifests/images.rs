@@ -74,7 +74,7 @@ fn set_environment(container: &mut Value, environment: &[(String, String)]) {
 }
 
 /// Whether the reference is of this repository: with its registry, or the path alone, as bases of kustomize have it.
-fn is_of(reference: &str, repository: &Repository) -> bool {
+pub(super) fn is_of(reference: &str, repository: &Repository) -> bool {
     let name = without_tag(reference);
     name == repository.to_string() || name == repository.path()
 }

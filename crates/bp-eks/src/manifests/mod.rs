@@ -22,6 +22,7 @@ mod read;
 mod resources;
 mod revision;
 mod target;
+mod watch;
 
 pub use error::{ManifestProblem, ManifestsError};
 pub use plan::{ManifestPlan, PlannedAction, PlannedObject};

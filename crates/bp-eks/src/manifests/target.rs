@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use bp_artifact::{
-    Operation, Outcome, ResolvedImage,
+    DigestRef, Operation, Outcome, ResolvedImage,
     deploy::{
-        Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId, status::Status,
+        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, Target, TargetError, TargetId,
+        status::Status,
     },
+    reference::Repository,
     text::SingleLine,
 };
 use futures_core::future::BoxFuture;
-use tracing::{field::Empty, info_span};
+use tracing::{Span, field::Empty, info_span};
 
 use super::{context::Context, error::ManifestsError, plan::ManifestPlan, read::ManifestSet};
 use crate::{api::scope::Scope, options::Options};
@@ -138,6 +140,64 @@ impl Manifests {
         );
         span.in_scope(|| {
             self.spawn(|context, reporter| async move { context.deploy(&image, &reporter).await })
+        })
+    }
+
+    /// The image of this repository that a workload runs or rolls out, by digest; `None` if none does.
+    ///
+    /// # Errors
+    /// When a workload cannot be read.
+    ///
+    /// # Permissions
+    /// RBAC: `get` on the workloads.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn deployed_image(&self, repository: &Repository) -> Result<Option<DigestRef>, ManifestsError> {
+        self.0.deployed_image(repository).await
+    }
+
+    /// Follows the rollouts of `image` in progress to one verdict, or verifies the running digests if there are none.
+    /// Changes nothing: rollouts that fail are left in place.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan); [`ManifestsError::NotCreated`] when no workload exists.
+    ///
+    /// # Permissions
+    /// Those of [`EksTarget::watch`](crate::EksTarget::watch).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub fn watch(&self, image: &ResolvedImage) -> ManifestsRun {
+        let watching = self.clone().with(|context| context.options.on_failure = OnFailure::Leave);
+        watching.followed(
+            image,
+            info_span!("manifests_watch", target_id = %SingleLine(&self.0.id), verdict = Empty),
+        )
+    }
+
+    /// As [`watch`](Self::watch); when one fails, the workloads whose rollout was in progress are rolled back, as by
+    /// [`deploy`](Self::deploy). Those whose rollout was complete before keep their revision.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    ///
+    /// # Permissions
+    /// As [`deploy`](Self::deploy).
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn resume(&self, image: &ResolvedImage) -> ManifestsRun {
+        self.followed(
+            image,
+            info_span!("manifests_resume", target_id = %SingleLine(&self.0.id), verdict = Empty),
+        )
+    }
+
+    fn followed(&self, image: &ResolvedImage, span: Span) -> ManifestsRun {
+        let image = image.clone();
+        span.in_scope(|| {
+            self.spawn(|context, reporter| async move { context.watch(&image, &reporter).await })
         })
     }
 

@@ -12,7 +12,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    api::{manager, scope::Scope},
+    api::{manager, pod, scope::Scope},
     error::Error,
     object::ObjectRef,
     workload::{
@@ -121,7 +121,11 @@ impl WorkloadApi {
         }
         let params = ListParams::default().labels(&live.selector());
         let list = self.pods().list(&params).await.map_err(|e| self.all("pod").error("list pods", e))?;
-        Ok(list.items.into_iter().map(Arc::new).collect())
+        let trimmed = |mut pod: Pod| {
+            pod::trim(&mut pod);
+            Arc::new(pod)
+        };
+        Ok(list.items.into_iter().map(trimmed).collect())
     }
 
     /// Deletes this pod, but not a different pod with the same name.

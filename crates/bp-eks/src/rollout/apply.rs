@@ -1,6 +1,9 @@
 //! Apply an image with server-side apply, and retry transient refusals.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use bp_artifact::deploy::{Revision, run::Run};
 use tokio::time::Instant;
@@ -21,6 +24,25 @@ use crate::{
     workload::{Live, template::Slot},
 };
 
+/// Whether any attempt of a change was sent and not answered: it may be applied, whatever a later attempt is answered.
+#[derive(Debug, Default)]
+pub(super) struct Unanswered(AtomicBool);
+
+impl Unanswered {
+    /// Sends the change.
+    pub(super) async fn send<T>(&self, change: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let answer = change.await;
+        if matches!(answer, Err(Error::Unreachable { .. })) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl WorkloadRollout {
     /// Call before every change.
     ///
@@ -34,8 +56,8 @@ impl WorkloadRollout {
         Error::Interrupted { workload: self.api.workload.clone() }
     }
 
-    /// Sends a change with retries. A change that was sent but not answered may be applied: then the inner result is an
-    /// error.
+    /// Sends a change with retries. A change of which an attempt was sent but not answered may be applied: then the inner
+    /// result is an error.
     ///
     /// # Errors
     /// When the change was refused, or the operation is cancelled.
@@ -43,6 +65,7 @@ impl WorkloadRollout {
         &self,
         run: &Run,
         deadline: Instant,
+        unanswered: &Unanswered,
         call: impl FnMut() -> F,
     ) -> Result<Result<T, String>, Error>
     where
@@ -54,7 +77,8 @@ impl WorkloadRollout {
         self.checkpoint(run)?;
         match made {
             Ok(made) => Ok(Ok(made)),
-            Err(error) => error.may_be_applied(&self.api.workload).map(Err),
+            Err(error) if unanswered.is_any() => Ok(Err(error.as_unanswered(&self.api.workload))),
+            Err(error) => Err(error),
         }
     }
 

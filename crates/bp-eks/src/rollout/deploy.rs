@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     WorkloadRollout,
+    apply::Unanswered,
     conclude::Concluded,
     judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
@@ -73,8 +74,9 @@ impl WorkloadRollout {
             let mut content = self.content(&start.live, &image.reference.to_string());
             content.template.extend(restarting);
             self.report_changes(&mut start, &content).await;
-            let apply = || self.apply(&start.live, &start.slot, &content);
-            let applied = self.make(&run, deadline, apply).await?;
+            let unanswered = Unanswered::default();
+            let apply = || unanswered.send(self.apply(&start.live, &start.slot, &content));
+            let applied = self.make(&run, deadline, &unanswered, apply).await?;
             let revision = Revision::new(start.next_number(), &image.reference);
             match applied {
                 Ok(applied) => self.made(&start, &applied, revision),

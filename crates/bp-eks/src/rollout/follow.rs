@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use bp_artifact::deploy::{Cause, Progress, Reporter};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -50,6 +51,8 @@ pub(super) struct Follower<'f> {
     /// How long a refused watch is retried; zero before the first change.
     grace: Duration,
     reported: HashSet<String>,
+    /// The uids of pods that this operation has deleted, which the watch may still show as they were.
+    deleted: HashSet<String>,
     last: Option<Progress>,
     tails: Tails,
 }
@@ -57,6 +60,9 @@ pub(super) struct Follower<'f> {
 /// How long to wait for the last log lines of a Job that has ended, and of a container that failed.
 const LAST_LINES: Duration = Duration::from_secs(1);
 const FAILED_LINES: Duration = Duration::from_millis(500);
+
+/// The number of changes after which the state is evaluated, even if more have arrived.
+const BATCH: usize = 1_000;
 
 /// Records the judgement; returns since when new pods are refused or cannot start.
 fn observe(
@@ -99,6 +105,7 @@ impl<'f> Follower<'f> {
             health: WatchHealth::default(),
             grace,
             reported: HashSet::new(),
+            deleted: HashSet::new(),
             last: None,
             tails: Tails::default(),
         };
@@ -204,7 +211,10 @@ impl<'f> Follower<'f> {
                 Judgement::Gone => return Ok(End::Gone),
             }
             match self.next_notice(wake).await? {
-                Some(notice) => self.report(&notice),
+                Some(notice) => {
+                    self.report(&notice);
+                    self.report_ready();
+                }
                 None if wake < deadline => {}
                 None if !self.health.is_healthy() => {
                     return Ok(self.health.take().map_or(End::OutOfTime(None), End::Unobserved));
@@ -235,7 +245,15 @@ impl<'f> Follower<'f> {
 
     /// The current state.
     pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
-        self.watches.snapshot(self.api)
+        let mut snapshot = self.watches.snapshot(self.api)?;
+        let is_deleted = |pod: &Pod| pod.metadata.uid.as_ref().is_some_and(|uid| self.deleted.contains(uid));
+        snapshot.pods.retain(|pod| !is_deleted(pod));
+        Ok(snapshot)
+    }
+
+    /// Ignores a pod that was deleted.
+    pub(super) fn ends(&mut self, pod: &Pod) {
+        self.deleted.extend(pod.metadata.uid.clone());
     }
 
     /// The next event of the watches; `None` at the deadline.
@@ -256,6 +274,16 @@ impl<'f> Follower<'f> {
         {
             Some(error) => Err(error),
             None => Ok(None),
+        }
+    }
+
+    /// Takes the changes that have arrived already: the state is evaluated once for all of them, so that the evaluation
+    /// of thousands of pods does not fall behind the watches.
+    fn report_ready(&mut self) {
+        for _ in 0..BATCH {
+            let Some(update) = self.watches.next_ready() else { break };
+            let notice = self.health.read(Some(update), &self.api.object());
+            self.report(&notice);
         }
     }
 

@@ -7,7 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
 use crate::{
-    api::{event::is_warning, symptom::Symptom, text::Text},
+    api::{
+        event::{Events, is_warning},
+        symptom::Symptom,
+        text::Text,
+    },
     options::Registry,
     workload::{
         Live, RolloutStatus,
@@ -52,7 +56,7 @@ pub(super) struct Snapshot {
     pub(super) live: Option<Live>,
     pub(super) versions: Vec<Version>,
     pub(super) pods: Vec<Arc<Pod>>,
-    pub(super) events: Vec<Arc<Event>>,
+    pub(super) events: Events,
 }
 
 /// The judgement of a snapshot.
@@ -108,8 +112,7 @@ impl Snapshot {
         &'s self,
         uid: &'s Option<String>,
     ) -> impl Iterator<Item = &'s Event> + Clone {
-        let about = move |event: &&Event| uid.is_some() && event.involved_object.uid == *uid;
-        self.events.iter().map(AsRef::as_ref).filter(about)
+        uid.as_deref().into_iter().flat_map(|uid| self.events.about(uid))
     }
 
     /// Judges the followed rollout.
@@ -250,7 +253,7 @@ pub(super) mod tests {
                 Arc::new(serde_json::from_value(set).unwrap()),
             )],
             pods: pods.iter().enumerate().map(pod).collect(),
-            events: vec![],
+            events: Events::default(),
         }
     }
 
@@ -373,8 +376,11 @@ pub(super) mod tests {
         for (at, expected) in
             [("2026-03-01T11:59:59Z", None), ("2026-03-01T12:00:00Z", Some(Cause::QuotaExceeded))]
         {
-            let snapshot =
-                Snapshot { live: Some(set.clone()), events: vec![event(at)], ..Snapshot::default() };
+            let snapshot = Snapshot {
+                live: Some(set.clone()),
+                events: [event(at)].into_iter().collect(),
+                ..Snapshot::default()
+            };
             let judgement = snapshot.judge(&tracked);
             let blocked =
                 if let Judgement::Blocked(_, symptom) = judgement { Some(symptom.cause) } else { None };

@@ -8,7 +8,7 @@ use bp_artifact::{
     },
 };
 
-use super::{WorkloadRollout, conclude::Concluded, deploy::Change};
+use super::{WorkloadRollout, apply::Unanswered, conclude::Concluded, deploy::Change};
 use crate::error::Error;
 
 impl WorkloadRollout {
@@ -32,8 +32,9 @@ impl WorkloadRollout {
         let change = if same {
             self.adopted(&start, revision.clone())
         } else {
-            let restore_revision = || self.restore_revision(&start.versions, &start.slot, revision);
-            match self.make(&run, deadline, restore_revision).await? {
+            let sent = Unanswered::default();
+            let restore_revision = || self.restore_revision(&start.versions, &start.slot, revision, &sent);
+            match self.make(&run, deadline, &sent, restore_revision).await? {
                 Ok(applied) => {
                     let back_to = Some(revision.clone());
                     Change { back_to, ..self.made(&start, &applied, revision.clone()) }

@@ -14,7 +14,7 @@ use bp_artifact::{
 use k8s_openapi::api::batch::v1::Job;
 use kube::{ResourceExt, api::ListParams};
 
-use super::{WorkloadRollout, api::Content};
+use super::{WorkloadRollout, api::Content, apply::Unanswered};
 use crate::{
     api::text::Text,
     error::Error,
@@ -126,7 +126,8 @@ impl WorkloadRollout {
             plan.changes.iter().for_each(|change| run.notice(change.to_string()));
         }
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        match self.make(&run, deadline, || self.apply(live, slot, content)).await? {
+        let sent = Unanswered::default();
+        match self.make(&run, deadline, &sent, || sent.send(self.apply(live, slot, content))).await? {
             Ok(applied) => {
                 let to = revision(&applied, slot);
                 run.applied(to, format!("generation {}", applied.generation()), false);

@@ -11,7 +11,10 @@ use super::{
     WorkloadRollout, evidence, follow::Follower, judge::Snapshot, proof, schedule, watches::Watches,
 };
 use crate::{
-    api::retry::{RetryLimit, with_retries},
+    api::{
+        event::Events,
+        retry::{RetryLimit, with_retries},
+    },
     error::Error,
     workload::{
         Live, RolloutStatus,
@@ -194,7 +197,7 @@ impl WorkloadRollout {
         let live = self.pattern().await?;
         let slot = self.slot(&live)?;
         let (versions, pods) = tokio::try_join!(self.api.versions(&live), self.api.list_pods(&live))?;
-        let snapshot = Snapshot { live: Some(live.clone()), versions, pods, events: Vec::new() };
+        let snapshot = Snapshot { live: Some(live.clone()), versions, pods, events: Events::default() };
         Ok((snapshot, live, slot))
     }
 

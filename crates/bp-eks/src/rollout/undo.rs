@@ -14,7 +14,9 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::{
-    WorkloadRollout, diagnose,
+    WorkloadRollout,
+    apply::Unanswered,
+    diagnose,
     follow::End,
     judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
@@ -57,13 +59,14 @@ impl WorkloadRollout {
         run.rolling_back(Some(previous.clone()));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let limit = RetryLimit::after_change(deadline, self.options.grace);
-        let restore_revision = || self.restore_revision(&snapshot.versions, &start.slot, &previous);
+        let sent = Unanswered::default();
+        let restore_revision = || self.restore_revision(&snapshot.versions, &start.slot, &previous, &sent);
         let applied = match with_retries(limit, &run, restore_revision).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.checkpoint(&run)?;
                 let why = error.without_advice();
-                let (ended, detail) = if matches!(error, Error::Unreachable { .. }) {
+                let (ended, detail) = if sent.is_any() || matches!(error, Error::Unreachable { .. }) {
                     let detail = format!(
                         "the rollback to revision {previous} may have been applied, but could not be observed: {why}; {ROLL_BACK}"
                     );
@@ -111,7 +114,7 @@ impl WorkloadRollout {
                 if matches!(symptom.recovery, Recovery::Soon | Recovery::Retried) =>
             {
                 let detail = format!(
-                    "the rollback to revision {previous} is applied, but its pods are refused and the controller is retrying: {}",
+                    "the rollback to revision {previous} is applied, but its pods are refused or cannot start, which is being retried: {}",
                     symptom.message
                 );
                 (Ended::DeadlineExceeded, detail)
@@ -137,23 +140,24 @@ impl WorkloadRollout {
         (kept.template != applied).then(|| kept.template.clone())
     }
 
-    /// Restores `revision`, and returns the updated workload.
+    /// Restores `revision`, and returns the updated workload; records whether the change was `sent` and not answered.
     pub(super) async fn restore_revision(
         &self,
         versions: &[Version],
         slot: &Slot,
         revision: &Revision,
+        sent: &Unanswered,
     ) -> Result<Live, Error> {
         let live = self.api.workload().await?;
         let build = self.build_of(&live, versions, slot, revision);
         match self.wanted(&live, versions, slot, revision) {
             // Conflicts when the workload has changed since, most often by the controller's status update.
-            Some(template) => self.api.replace_template(&live, slot, template, build).await,
+            Some(template) => sent.send(self.api.replace_template(&live, slot, template, build)).await,
             None => {
                 let mut content = self.content(&live, revision.image.as_str());
                 content.metadata =
                     build.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-                self.apply(&live, slot, &content).await
+                sent.send(self.apply(&live, slot, &content)).await
             }
         }
     }
@@ -195,7 +199,10 @@ impl WorkloadRollout {
             }
             let name = pod.metadata.name.clone().unwrap_or_default();
             let message = match self.api.delete_pod(pod).await {
-                Ok(()) => format!("pod/{name} was deleted because it failed and blocked its own replacement"),
+                Ok(()) => {
+                    start.follower.ends(pod);
+                    format!("pod/{name} was deleted because it failed and blocked its own replacement")
+                }
                 Err(error) => format!(
                     "pod/{name} blocks its own replacement, delete it (kubectl delete pod {name}): {}",
                     chain(&error)

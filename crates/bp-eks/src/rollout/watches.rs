@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::core::DynamicObject;
 
 use super::{api::WorkloadApi, judge::Snapshot};
 use crate::{
-    api::watch::{Query, Store, WatchUpdate, nothing, watch},
+    api::{
+        pod,
+        watch::{Query, Store, WatchUpdate, nothing, watch, watch_trimmed},
+    },
     error::Error,
     workload::{Live, version::Version},
 };
@@ -35,9 +38,10 @@ impl Watches {
             }
             None => nothing(),
         };
-        let (pods, three) = watch(cluster.pods(), labels, "watch pods", false);
+        let (pods, three) = watch_trimmed(cluster.pods(), labels, "watch pods", false, pod::trim);
         let which = if all_events { Query::all() } else { Query::fields("type=Warning") };
-        let (events, four) = watch(cluster.events(), which, "watch events", true);
+        let untracked = |event: &mut Event| event.metadata.managed_fields = None;
+        let (events, four) = watch_trimmed(cluster.events(), which, "watch events", true, untracked);
         let changes = stream::select_all([one, two, three, four]).boxed();
         Watches { workload, versions, pods, events, changes }
     }
@@ -48,6 +52,11 @@ impl Watches {
     /// Cancel safe: the stores keep the state.
     pub(super) async fn next(&mut self) -> Option<WatchUpdate> {
         self.changes.next().await
+    }
+
+    /// The next event, if there is one already.
+    pub(super) fn next_ready(&mut self) -> Option<WatchUpdate> {
+        self.changes.next().now_or_never().flatten()
     }
 
     /// Whether all initial lists are complete, except for events.
@@ -66,7 +75,7 @@ impl Watches {
             live: live.map(|object| cluster.read(cluster.calls().watch, object)).transpose()?,
             versions: versions.map(|object| Version::read(cluster.kind(), object)).collect(),
             pods: self.pods(),
-            events: self.events.state(),
+            events: self.events.state().into_iter().collect(),
         })
     }
 

@@ -35,6 +35,10 @@ impl RolloutStatus {
         if status.ready_replicas.unwrap_or_default() < wanted {
             return RolloutStatus::Progressing(Stage::BecomingAvailable);
         }
+        // Pods that are being removed count as updated, but are none of those that stay.
+        if status.replicas > wanted {
+            return RolloutStatus::Progressing(Stage::EndingOld);
+        }
         let done = match strategy.rolling_update.and_then(|rolling| rolling.partition) {
             Some(partition) => status.updated_replicas.unwrap_or_default() >= wanted - partition,
             None => status.update_revision == status.current_revision,

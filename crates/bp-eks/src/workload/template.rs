@@ -69,6 +69,12 @@ pub(crate) fn first_container(template: &Value) -> Option<String> {
     names(template, "containers").into_iter().next()
 }
 
+/// The images of all containers, init containers last.
+pub(crate) fn images(template: &Value) -> impl Iterator<Item = &str> {
+    let all = LISTS.into_iter().flat_map(|list| containers(template, list));
+    all.filter_map(|container| container["image"].as_str())
+}
+
 /// The containers with this image, init containers included.
 pub(crate) fn with_image(template: &Value, image: &str) -> Vec<String> {
     let all = LISTS.into_iter().flat_map(|list| containers(template, list));

@@ -159,15 +159,12 @@ async fn time_to_report_a_failure() {
     std::fs::write(std::env::var("BP_BENCH_RESULT").expect("BP_BENCH_RESULT: a file"), table).unwrap();
 }
 
-/// The number of requests in a namespace by verb and resource, from the API server's audit log.
-fn requests(namespace: &str) -> BTreeMap<String, usize> {
-    let log = std::fs::read_to_string(std::env::var("BP_E2E_AUDIT").expect("BP_E2E_AUDIT: a file")).unwrap();
-    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+/// The number of requests in a namespace by verb and resource.
+fn requests(real: &Real) -> BTreeMap<String, usize> {
     // The audit log has two entries per watch.
     let one = |line: &Value| line["verb"] == "watch" && line["stage"] == "ResponseComplete";
-    let ours = lines.filter(|line| line["objectRef"]["namespace"] == namespace && !one(line));
     let mut requests = BTreeMap::new();
-    for line in ours {
+    for line in real.requests().into_iter().filter(|line| !one(line)) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let name = format!("{} {}", text(&line["verb"]), text(&line["objectRef"]["resource"]));
         *requests.entry(name).or_default() += 1;
@@ -178,18 +175,42 @@ fn requests(namespace: &str) -> BTreeMap<String, usize> {
 /// The requests and the duration of a rollout with `replicas` pods.
 async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
     let many = deployment(RUNS).replace("replicas: 3", &format!("replicas: {replicas}"));
-    let many = many.replace("progressDeadlineSeconds: 60", "progressDeadlineSeconds: 300");
+    let many = many.replace("progressDeadlineSeconds: 60", "progressDeadlineSeconds: 600");
     let real = Real::new(&format!("bench-cost-{replicas}")).await;
     real.apply(&many).await;
-    real.admin(&["rollout", "status", "deployment/web", "--timeout=240s"]).await;
-    let target = real.target("deployment/web", options(240)).await;
+    real.admin(&["rollout", "status", "deployment/web", "--timeout=480s"]).await;
+    let target = real.target("deployment/web", options(480)).await;
     let begun = Instant::now();
     let outcome = target.deploy(&image(RUNS_TOO)).await.unwrap();
     let took = begun.elapsed();
     assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, replicas as usize));
-    let requests = requests(&real.namespace);
+    let requests = requests(&real);
     real.leave().await;
     (requests, took)
+}
+
+/// The peak memory of this process in MiB.
+fn peak_memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+/// Runs alone in its process, whose peak memory is that of the rollout.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a benchmark: cargo xtask bench-eks"]
+async fn requests_and_memory_of_a_thousand_pods() {
+    let before = peak_memory();
+    let (requests, took) = cost(1_000).await;
+    let memory = peak_memory();
+    let all: usize = requests.values().sum();
+    let table = format!(
+        "| pods | seconds | requests | peak memory | before the rollout |\n|---|---|---|---|---|\n\
+         | 1,000 | {:.0} | {all} | {memory:.0} MiB | {before:.0} MiB |\n",
+        took.as_secs_f64()
+    );
+    assert!(all <= 20 && memory <= 64.0, "at most 20 requests and 64 MiB: {table} {requests:?}");
+    std::fs::write(std::env::var("BP_BENCH_RESULT").expect("BP_BENCH_RESULT: a file"), table).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,3 +170,58 @@ async fn changes_by_hand_that_helm_keeps_are_drift_by_name() {
     assert!(drift.to_string().contains("revision 2 of the release: deployed -> failed"), "{drift}");
     assert!(drift.to_string().contains("the image in the manifest of the release"), "{drift}");
 }
+
+/// Helm applies the objects and ends; the caller cancels then, and another run follows the revision.
+#[tokio::test]
+async fn without_waiting_helm_ends_before_the_workloads_and_wait_proves_or_rolls_back_the_revision() {
+    for broken in [false, true] {
+        let it = Release::new(options()).await;
+        let image = if broken { it.world.image("crash", crash()) } else { it.second.clone() };
+        it.write("manifest", &manifest(&image));
+        it.write("dry-run", &json!({ "manifest": manifest(&image) }).to_string());
+        let mut work = it.release.clone().applies_only(true).upgrade(&image);
+        let (mut applied, mut acted) = (None, false);
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            tokio::select! {
+                event = work.next_event() => match event {
+                    Some(DeployEvent::Applied { deployment, .. }) => {
+                        applied = Some((deployment, acted));
+                        work.cancel();
+                    }
+                    Some(_) => {}
+                    None => break,
+                },
+                _ = tick.tick(), if !acted => if it.has("upgrade") {
+                    acted = true;
+                    it.apply(&image);
+                    history(&it, &[(1, "superseded"), (2, "deployed")]);
+                    it.write("done", "0");
+                },
+            }
+        }
+        assert!(matches!(work.await, Err(HelmError::Interrupted { .. })));
+        // Not when helm was started: it would be stopped then.
+        assert_eq!(applied, Some(("helm revision 2".to_owned(), true)));
+        assert!(it.read("arguments").contains("--wait=hookOnly"), "{}", it.read("arguments"));
+        assert!(!it.has("rollback"));
+        std::fs::remove_file(it.home.path().join("done")).unwrap();
+
+        let release: HelmRelease = it.release.clone().known_image(image);
+        if broken {
+            let (_, outcome) = it
+                .run(release.resume(), "rollback", |it| {
+                    it.apply(&it.world.first);
+                    it.write("done", "0");
+                })
+                .await;
+            let outcome = outcome.unwrap();
+            assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
+            assert_eq!(outcome.previous.unwrap().id, "1");
+        } else {
+            let outcome = release.watch().await.unwrap();
+            assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
+            assert_eq!(outcome.proof.observations.len(), 3);
+        }
+    }
+}

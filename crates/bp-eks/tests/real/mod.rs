@@ -11,7 +11,11 @@ use std::{
 
 use bp_artifact::{DigestRef, Outcome, ResolvedImage, deploy::DeployEvent};
 use bp_eks::{Cluster, EksTarget, Error, Options, from_kubeconfig};
-use tokio::process::{Child, Command};
+use serde_json::Value;
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
 
 /// Prefixes of digests that select the behaviour of the node.
 pub(crate) const RUNS: &str = "a11";
@@ -103,6 +107,27 @@ impl Real {
     pub(crate) async fn target_of(&self, user: &str, workload: &str, options: Options) -> EksTarget {
         let namespace = Cluster::new(self.client(user).await, "e2e").namespace(&self.namespace);
         namespace.workload(workload.parse().unwrap(), options).container("web")
+    }
+
+    /// The deployer's requests in the namespace, from the API server's audit log.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(variable("BP_E2E_AUDIT")).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["objectRef"]["namespace"] == self.namespace.as_str()).collect()
+    }
+
+    /// Kills the API server, which is started again, and waits until it is ready.
+    pub(crate) async fn restart_api_server(&self) {
+        let file = variable("BP_E2E_APISERVER_PID");
+        let pid = || std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
+        let killed = pid();
+        assert!(Command::new("kill").args(["-KILL", &killed]).status().await.unwrap().success());
+        let deadline = Instant::now() + Duration::from_secs(180);
+        let ready = ["get", "--raw", "/readyz"];
+        while pid() == killed || !self.kubectl("admin", &ready).output().await.unwrap().status.success() {
+            assert!(Instant::now() < deadline, "the API server is not started again");
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// The images of the ready pods that are not being deleted.

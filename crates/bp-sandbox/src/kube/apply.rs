@@ -79,26 +79,68 @@ fn own<'o>(
     &mut owners[at]
 }
 
+/// The field manager of `kubectl apply --server-side`, and the annotation of `kubectl apply` without it.
+const KUBECTL: &str = "kubectl";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The fields that kubectl takes over from its own client-side apply: those of the annotation that still have the
+/// values that it says. None for other field managers.
+fn taken_over(live: &Value, writer: &Writer<'_>) -> Fields {
+    let annotation = live["metadata"]["annotations"][LAST_APPLIED].as_str();
+    let applied = annotation.filter(|_| writer.manager == KUBECTL);
+    let Some(applied) = applied.and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return Fields::new();
+    };
+    if applied["apiVersion"] != live["apiVersion"] {
+        return Fields::new();
+    }
+    let is_unchanged = |path: &Vec<String>| resolve(&applied, path) == resolve(live, path);
+    fields_of(&applied).into_iter().filter(is_unchanged).collect()
+}
+
+/// Writes the annotation of client-side apply, if the object has it, so that it also says what kubectl applied
+/// server-side.
+fn renew_last_applied(object: &mut Value, config: &Value, writer: &Writer<'_>) {
+    let annotations = object.pointer_mut("/metadata/annotations");
+    let Some(Value::String(annotation)) = annotations.and_then(|all| all.get_mut(LAST_APPLIED)) else {
+        return;
+    };
+    if writer.manager != KUBECTL || annotation.is_empty() {
+        return;
+    }
+    let mut config = config.clone();
+    if let Some(metadata) = config["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+    }
+    *annotation = format!("{config}\n");
+}
+
 /// Applies `config` to `live` (null for an object that does not exist yet).
 pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bool) -> Answer<Value> {
     let mut owners = owners(live);
     let applied = fields_of(config);
-    let mut conflicts = Vec::new();
-    for owner in owners.iter_mut().filter(|o| !o.is(writer, "Apply")) {
-        let clashes = |path: &&Vec<String>| {
-            applied.contains(*path) && is_leaf(path) && resolve(live, path) != resolve(config, path)
-        };
-        let clashing: Vec<_> = owner.fields.iter().filter(clashes).cloned().collect();
-        for path in clashing {
-            if force {
-                owner.fields.remove(&path);
-            } else {
-                conflicts.push((owner.display(), fields::display(&path)));
-            }
+    let clashes = |path: &&Vec<String>| {
+        applied.contains(*path) && is_leaf(path) && resolve(live, path) != resolve(config, path)
+    };
+    if !force {
+        let taken_over = taken_over(live, writer);
+        let mut conflicts = Vec::new();
+        for owner in owners.iter().filter(|o| !o.is(writer, "Apply")) {
+            let clashing = owner.fields.iter().filter(clashes).filter(|path| !taken_over.contains(*path));
+            conflicts.extend(clashing.map(|path| (owner.display(), fields::display(path))));
+        }
+        if !conflicts.is_empty() {
+            return Err(Failure::apply_conflict(&conflicts));
         }
     }
-    if !conflicts.is_empty() {
-        return Err(Failure::apply_conflict(&conflicts));
+    for owner in owners.iter_mut().filter(|o| !o.is(writer, "Apply")) {
+        let clashing: Vec<_> = owner.fields.iter().filter(clashes).cloned().collect();
+        for path in clashing {
+            owner.fields.remove(&path);
+        }
     }
     let mut merged = live.clone();
     if let Some(metadata) = merged["metadata"].as_object_mut() {
@@ -118,6 +160,7 @@ pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bo
     let entry = own(&mut owners, config, writer, "Apply");
     entry.fields = applied;
     write_back(&mut merged, owners);
+    renew_last_applied(&mut merged, config, writer);
     Ok(merged)
 }
 

@@ -60,8 +60,8 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     let (namespace, name) =
         (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
     let pods = world.controlled_by("pods", namespace, &metadata["uid"]);
-    let mut active: Vec<Object> =
-        pods.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect();
+    let is_active = |pod: &Object| !pods::is_terminating(pod) && !pods::is_finished(pod);
+    let mut active: Vec<Object> = pods.into_iter().filter(is_active).collect();
     let wanted = number(&set["spec"]["replicas"]).max(0) as usize;
     let mut not_created = None;
     for _ in active.len()..wanted {

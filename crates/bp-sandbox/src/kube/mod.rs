@@ -60,6 +60,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub(crate) use self::rules::PodIdentity;
 pub use self::{
     auth::{SECRET_ACCESS_KEY, verify_token},
+    native::ObjectChange,
     options::ClusterOptions,
 };
 use self::{resource::Resources, rules::Rules, world::World};

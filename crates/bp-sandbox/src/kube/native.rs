@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -10,9 +11,30 @@ use super::{
     call::Call,
     resource::{Resource, Target},
     status::Failure,
-    store::{Key, seconds},
+    store::{Change, Key, seconds},
     world::{condition, condition_of, is_ready},
 };
+
+/// One change of an object in the history of a cluster.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ObjectChange {
+    /// When it happened, by the cluster's clock.
+    pub at: Timestamp,
+    /// The resource version that it created.
+    pub version: u64,
+    /// The object's name.
+    pub name: String,
+    /// The object after the change; `None` if it was removed.
+    pub object: Option<Arc<Value>>,
+}
+
+impl ObjectChange {
+    fn of(change: &Change) -> Self {
+        let Change { at, version, key, after, .. } = change;
+        ObjectChange { at: *at, version: *version, name: key.name.clone(), object: after.clone() }
+    }
+}
 
 impl Cluster {
     /// The namespaces, service accounts and nodes that every cluster has.
@@ -113,6 +135,12 @@ impl Cluster {
     pub fn objects(&self, plural: &str, namespace: &str) -> Vec<Value> {
         let Some(resource) = self.resources.by_plural(plural) else { return Vec::new() };
         self.enter().store.list(resource.stored, namespace).map(|object| Value::clone(object)).collect()
+    }
+
+    /// The changes of the objects of a kind in a namespace, in order; of all objects, the latest 10,000 changes are kept.
+    pub fn history(&self, plural: &str, namespace: &str) -> Vec<ObjectChange> {
+        let Some(resource) = self.resources.by_plural(plural) else { return Vec::new() };
+        self.enter().store.history(resource.stored, namespace).map(ObjectChange::of).collect()
     }
 
     /// Patches an object as the field manager `manager` would, with a strategic merge patch.
@@ -266,6 +294,50 @@ impl Cluster {
     /// Accepts pods again after [`refuse_pods`](Self::refuse_pods).
     pub fn admit_pods(&self) {
         self.write(|world| world.refused_pods = None);
+    }
+
+    /// Ends a pod in the phase `Failed`, as the kubelet does when it evicts or rejects one; its controller replaces it.
+    /// Returns whether the pod exists and had not ended.
+    ///
+    /// ```
+    /// # let sandbox = bp_sandbox::Sandbox::builder()
+    /// #     .cluster("shop", bp_sandbox::kube::ClusterOptions::default()).build();
+    /// # let cluster = sandbox.cluster("shop");
+    /// assert!(!cluster.fail_pod("shop", "web-1", "Evicted", "The node was low on resource: memory. "));
+    /// ```
+    pub fn fail_pod(&self, namespace: &str, pod: &str, reason: &str, message: &str) -> bool {
+        let key = Key::new("pods", namespace, pod);
+        self.write(|world| {
+            let now = world.now;
+            let Some(run) = world.pods.get_mut(&key).filter(|run| run.ends.is_none() && !run.failed) else {
+                return false;
+            };
+            run.failed = true;
+            let failed = world.update(&key, |pod| {
+                let status = &mut pod["status"];
+                status["phase"] = json!("Failed");
+                status["reason"] = json!(reason);
+                status["message"] = json!(message);
+                let containers = status.get_mut("containerStatuses").and_then(Value::as_array_mut);
+                for container in containers.into_iter().flatten() {
+                    let since = container["state"]["running"]["startedAt"].clone();
+                    container["ready"] = json!(false);
+                    container["started"] = json!(false);
+                    if !since.is_null() {
+                        container["state"] = json!({ "terminated": {
+                            "exitCode": 137, "reason": "Error", "startedAt": since, "finishedAt": seconds(now),
+                        } });
+                    }
+                }
+                for kind in ["ContainersReady", "Ready"] {
+                    condition(status, kind, "False", "PodFailed", "", now);
+                }
+            });
+            if let Some(pod) = failed {
+                world.event(&pod, "kubelet", "Warning", reason, message);
+            }
+            true
+        })
     }
 
     /// Makes a registry reject pulls from this cluster's nodes with 403.

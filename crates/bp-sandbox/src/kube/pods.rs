@@ -121,7 +121,7 @@ pub(super) fn admit(world: &World, namespace: &str, name: &str, spec: &Value) ->
     for quota in world.store.list("resourcequotas", namespace) {
         let hard = &quota["spec"]["hard"]["pods"];
         let Some(limit) = hard.as_u64().or_else(|| hard.as_str()?.parse().ok()) else { continue };
-        let used = world.store.list("pods", namespace).count() as u64;
+        let used = world.store.list("pods", namespace).filter(|pod| !is_finished(pod)).count() as u64;
         if used >= limit {
             let quota = quota["metadata"]["name"].as_str().unwrap_or_default();
             let why = format!(

@@ -20,6 +20,8 @@ pub(super) struct PodRun {
     pub(super) scheduling: Option<Timestamp>,
     /// The time of removal, once the pod is deleted.
     pub(super) ends: Option<Timestamp>,
+    /// Whether the kubelet has ended it: its status no longer changes.
+    pub(super) failed: bool,
     /// Init containers first, in order.
     pub(super) containers: Vec<ContainerRun>,
 }
@@ -32,13 +34,14 @@ impl PodRun {
         };
         let mut containers = list("initContainers", true);
         containers.extend(list("containers", false));
-        PodRun { scheduling: Some(now + NOTICE), ends: None, containers }
+        PodRun { scheduling: Some(now + NOTICE), ends: None, failed: false, containers }
     }
 
     /// The time of the next transition.
     pub(super) fn due(&self) -> Option<Timestamp> {
         match (self.ends, self.scheduling) {
             (Some(ends), _) => Some(ends),
+            (None, _) if self.failed => None,
             (None, Some(at)) => Some(at),
             (None, None) => self.containers.iter().filter_map(ContainerRun::due).min(),
         }

@@ -121,9 +121,10 @@ fn write_status(world: &mut World, key: &Key, set: &Object, current: &str, updat
     };
     let (ready, updated) = (count(&|pod| is_ready(pod)), count(&|pod| of(pod, update)));
     let mut in_current = count(&|pod| of(pod, current));
-    let desired = number(&set["spec"]["replicas"]);
+    // As the controller: of all pods that exist, also those that are being removed.
+    let existing = pods.len() as i64;
     let mut current = current;
-    if set["spec"]["updateStrategy"]["type"] != "OnDelete" && updated == desired && ready == desired {
+    if set["spec"]["updateStrategy"]["type"] != "OnDelete" && updated == existing && ready == existing {
         (current, in_current) = (update, updated);
     }
     let status = json!({

@@ -36,6 +36,7 @@ impl Key {
 /// One change of one object.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
+    pub(super) at: Timestamp,
     pub(super) version: u64,
     pub(super) key: Key,
     pub(super) before: Option<Object>,
@@ -113,18 +114,20 @@ impl Store {
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let after = Arc::new(object);
         self.objects.insert(key.clone(), Arc::clone(&after));
-        self.record(Change { version: self.version, key, before, after: Some(Arc::clone(&after)) });
+        let change = Change { at: now, version: self.version, key, before, after: Some(Arc::clone(&after)) };
+        self.record(change);
         after
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Object> {
+    pub(super) fn remove(&mut self, key: &Key, now: Timestamp) -> Option<Object> {
         let before = self.objects.remove(key)?;
         self.version += 1;
         // A watch shows the deleted object with the resource version of its deletion.
         let mut last = Value::clone(&before);
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let last = Arc::new(last);
-        self.record(Change { version: self.version, key: key.clone(), before: Some(last), after: None });
+        let (version, key) = (self.version, key.clone());
+        self.record(Change { at: now, version, key, before: Some(last), after: None });
         Some(before)
     }
 
@@ -133,7 +136,7 @@ impl Store {
         if self.changes.len() > Self::HISTORY
             && let Some(oldest) = self.changes.pop_front()
         {
-            self.compacted = oldest.version;
+            self.compacted = self.compacted.max(oldest.version);
         }
     }
 
@@ -143,9 +146,14 @@ impl Store {
         self.changes.range(start..).filter(move |change| change.key.plural == plural)
     }
 
-    /// Discards the change history: a watch from an older version gets 410 Gone.
+    /// The kept changes of the objects of one kind in a namespace, also those from before a compaction.
+    pub(super) fn history(&self, plural: &'static str, namespace: &str) -> impl Iterator<Item = &Change> {
+        let of_kind = move |change: &&Change| change.key.plural == plural;
+        self.changes.iter().filter(of_kind).filter(move |change| change.key.namespace == namespace)
+    }
+
+    /// Compacts the change history: a watch from an older version gets 410 Gone.
     pub(super) fn compact(&mut self) {
-        self.changes.clear();
         self.compacted = self.version;
     }
 }

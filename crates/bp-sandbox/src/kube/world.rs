@@ -1,7 +1,7 @@
 //! State of a cluster, and its simulation over time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -37,6 +37,8 @@ pub(super) struct World {
     /// The controllers whose pods were rejected, by uid.
     pub(super) refusals: BTreeMap<String, PodBackOff>,
     pub(super) load_balancers: LoadBalancers,
+    /// The names of the events by what they say: the object's uid, the reason and the message.
+    events: HashMap<[String; 3], String>,
     pub(super) now: Timestamp,
     /// The time of the next run of the controllers.
     pub(super) controllers: Option<Timestamp>,
@@ -63,6 +65,7 @@ impl World {
             refused_pods: None,
             refusals: BTreeMap::new(),
             load_balancers: LoadBalancers::default(),
+            events: HashMap::new(),
             now,
             controllers: None,
         }
@@ -90,7 +93,7 @@ impl World {
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<Object> {
-        let removed = self.store.remove(key);
+        let removed = self.store.remove(key, self.now);
         if removed.is_some() {
             self.pods.remove(key);
             self.wake_at(self.now + NOTICE);
@@ -152,22 +155,21 @@ impl World {
         if self.is_terminating(&namespace) {
             return;
         }
-        let same = |event: &&Object| {
-            event["involvedObject"]["uid"] == metadata["uid"]
-                && event["reason"] == reason
-                && event["message"] == message
-        };
         let now = seconds(self.now);
-        let before = self.store.list("events", &namespace).find(same).cloned();
-        if let Some(before) = before {
-            let mut event = Value::clone(&before);
-            event["count"] = json!(event["count"].as_u64().unwrap_or(1) + 1);
-            event["lastTimestamp"] = json!(now);
-            let name = event["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            self.put(Key::new("events", &namespace, &name), event);
+        let uid = metadata["uid"].as_str().unwrap_or_default().to_owned();
+        let says = [uid, reason.to_owned(), message.to_owned()];
+        let known = self.events.get(&says).map(|name| Key::new("events", &namespace, name));
+        let repeated = known.and_then(|key| {
+            self.update(&key, |event| {
+                event["count"] = json!(event["count"].as_u64().unwrap_or(1) + 1);
+                event["lastTimestamp"] = json!(now);
+            })
+        });
+        if repeated.is_some() {
             return;
         }
         let name = format!("{}.{:016x}", metadata["name"].as_str().unwrap_or_default(), fastrand::u64(..));
+        self.events.insert(says, name.clone());
         let event = json!({
             "apiVersion": "v1",
             "kind": "Event",

@@ -19,10 +19,14 @@ pub(crate) struct Arguments {
     cache: Cache,
 }
 
-const MEASURED: [&str; 2] = ["bench::api_requests_of_a_rollout", "bench::time_to_report_a_failure"];
+const MEASURED: [&str; 3] = [
+    "bench::api_requests_of_a_rollout",
+    "bench::requests_and_memory_of_a_thousand_pods",
+    "bench::time_to_report_a_failure",
+];
 
-/// Counts the API requests of a rollout and measures how soon a failing one is reported. The tests assert that bp-eks
-/// reports it within a second and before the other tools.
+/// Counts the API requests of a rollout, measures the memory of one with a thousand pods, and how soon a failing one is
+/// reported. The tests assert that bp-eks reports it within a second and before the other tools.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     server::stop_all_on_signal()?;
     let mut test_run = TestRun::new(&arguments.cache, None)?;

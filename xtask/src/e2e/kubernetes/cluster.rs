@@ -23,6 +23,11 @@ impl Cluster {
         self.home.join("audit.log")
     }
 
+    /// The file with the process id of the API server, which is started again when it was killed.
+    pub(super) fn apiserver_pid(&self) -> PathBuf {
+        self.home.join("apiserver.pid")
+    }
+
     /// The directory of the cluster's files.
     pub(super) fn home(&self) -> &Path {
         &self.home

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -122,6 +123,7 @@ impl Cluster {
             "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
         ]);
         let address = format!("https://127.0.0.1:{port}");
+        let mut apiserver = supervised(&apiserver, &self.apiserver_pid());
         let server = Server::start("kube-apiserver", &address, &test_run.scratch, &mut apiserver, || {
             self.run_kubectl(users[0].0, &["get", "--raw", "/readyz"]).is_ok()
         })?;
@@ -137,9 +139,18 @@ impl Cluster {
             "--leader-elect=false",
             "--secure-port=0",
             "--controllers=*,-nodelifecycle",
+            // By default they make 20 requests a second: a rollout of a thousand pods would take minutes.
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
         ]);
         let mut scheduler = test_run.tools.command(KUBE_SCHEDULER)?;
-        scheduler.args([&kubeconfig, "--leader-elect=false", "--secure-port=0"]);
+        scheduler.args([
+            &kubeconfig,
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+        ]);
         // Neither listens on a port; the first scheduled pod shows that they work.
         for (name, mut process) in [("kube-controller-manager", manager), ("kube-scheduler", scheduler)] {
             let server = Server::start(name, "(no port)", &test_run.scratch, &mut process, || true)?;
@@ -165,6 +176,21 @@ impl Cluster {
         let established = ["wait", "--for=condition=established", "crd", "--all", "--timeout=60s"];
         self.admin(&established).map(drop)
     }
+}
+
+/// A program that is started again when it was killed by a signal, with its process id in a file. It ends with its
+/// supervisor.
+fn supervised(program: &Command, pid: &Path) -> Command {
+    const AGAIN: &str = "while :; do
+        setpriv --pdeathsig KILL \"$@\" &
+        echo $! > \"$0\"
+        wait $!
+        code=$?
+        [ $code -gt 128 ] || exit $code
+    done";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", AGAIN]).arg(pid).arg(program.get_program()).args(program.get_args());
+    shell
 }
 
 /// The files of a directory with this extension, sorted.

@@ -91,6 +91,7 @@ fn environment(test_run: &TestRun, cluster: &Cluster) -> Result<Environment> {
         ("BP_E2E_KUBECONFIG_STRANGER", cluster.kubeconfig("stranger").into()),
         ("BP_E2E_NAMESPACE", NAMESPACE.into()),
         ("BP_E2E_AUDIT", cluster.audit().into()),
+        ("BP_E2E_APISERVER_PID", cluster.apiserver_pid().into()),
         ("BP_E2E_KUBECTL", cluster.kubectl_program().into()),
         ("BP_E2E_HELM", test_run.tools.command(HELM)?.get_program().into()),
         ("BP_E2E_AWS_CLI", test_run.tools.command(AWS_CLI)?.get_program().into()),

@@ -10,8 +10,13 @@ use crate::api::{
     text::Text,
 };
 
-/// The prefix of the readiness gates of the AWS Load Balancer Controller; the rest is the name of a TargetGroupBinding.
-const TARGET_HEALTH: [&str; 2] = ["target-health.elbv2.k8s.aws/", "target-health.alb.ingress.k8s.aws/"];
+/// The prefixes of the readiness gates of the AWS Load Balancer Controller, where the rest is the name of a
+/// TargetGroupBinding, and of the AWS Gateway API controller for VPC Lattice.
+const TARGET_HEALTH: [&str; 3] = [
+    "target-health.elbv2.k8s.aws/",
+    "target-health.alb.ingress.k8s.aws/",
+    "application-networking.k8s.aws/pod-readiness-gate",
+];
 
 /// The pod is unschedulable, or a scheduling gate holds it. Not final, because a node may be added.
 pub(super) fn scheduling(pod: &Pod) -> Option<Symptom> {
@@ -22,7 +27,7 @@ pub(super) fn scheduling(pod: &Pod) -> Option<Symptom> {
     let cause = match reason {
         "SchedulingGated" => Cause::Unschedulable,
         _ if message.to_ascii_lowercase().contains("persistentvolumeclaim") => Cause::ResourceInitialization,
-        "Unschedulable" => Cause::Unschedulable,
+        "Unschedulable" | "SchedulerError" => Cause::Unschedulable,
         _ => return None,
     };
     Some(Symptom::new(cause, Recovery::Sometime, message))

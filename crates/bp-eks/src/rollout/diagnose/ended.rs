@@ -35,11 +35,20 @@ pub(super) fn reason(pod: &Pod) -> Option<Symptom> {
         | "PodFitsHostPorts"
         | "TaintToleration" => (Cause::Unschedulable, Recovery::Sometime),
         _ if reason.starts_with("OutOf") => (Cause::Unschedulable, Recovery::Sometime),
-        _ => return None,
+        "" | "DeadlineExceeded" => return None,
+        _ if has_ended_containers(pod) => return None,
+        // Rejected by the kubelet for a reason that later versions have added: `VolumeAttachmentLimitExceeded`.
+        _ => (Cause::ResourceInitialization, Recovery::Sometime),
     };
     let message =
         if message.is_empty() { reason.to_owned() } else { format!("{reason}: {}", message.trim()) };
     Some(Symptom::new(cause, recovery, message))
+}
+
+fn has_ended_containers(pod: &Pod) -> bool {
+    let status = pod.status.iter();
+    let mut containers = status.flat_map(|status| status.container_statuses.iter().flatten());
+    containers.any(|container| container.state.as_ref().is_some_and(|state| state.terminated.is_some()))
 }
 
 /// Whether the pod used more than its own limit, and not the node more than it has.

@@ -7,9 +7,12 @@ use super::clauses::{Clause, Clauses, Rule, rule};
 use crate::api::symptom::Recovery;
 
 /// The first that any clause satisfies counts.
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 22] = [
     rule(Clause::Is("toomanyrequests"), Cause::ImagePullFailed, Recovery::Sometime),
     rule(Clause::Is("signaturevalidationfailed"), Cause::AdmissionRefused, Recovery::Never),
+    rule(Clause::Starts("source image rejected"), Cause::AdmissionRefused, Recovery::Never),
+    // A manifest that the runtime cannot read.
+    rule(Clause::Has(" is no longer supported since containerd "), Cause::ImagePullFailed, Recovery::Never),
     // The registry has the image, and not for this node.
     rule(Clause::Starts("no match for platform in manifest"), Cause::WrongArchitecture, Recovery::Never),
     rule(Clause::Starts("no matching manifest for "), Cause::WrongArchitecture, Recovery::Never),
@@ -23,6 +26,12 @@ const RULES: [Rule; 18] = [
     rule(Clause::Is("denied"), Cause::ImagePullDenied, Recovery::Never),
     rule(Clause::Is("unauthorized"), Cause::ImagePullDenied, Recovery::Never),
     rule(Clause::Starts("pull access denied"), Cause::ImagePullDenied, Recovery::Never),
+    rule(
+        Clause::Starts("requested access to the resource is denied"),
+        Cause::ImagePullDenied,
+        Recovery::Never,
+    ),
+    rule(Clause::Is("authentication required"), Cause::ImagePullDenied, Recovery::Never),
     // The registry does not have it. What the node's own store does not have is "not found" too.
     rule(Clause::Is("manifest unknown"), Cause::ImageNotFound, Recovery::Never),
     rule(Clause::Is("name unknown"), Cause::ImageNotFound, Recovery::Never),
@@ -41,15 +50,18 @@ pub(super) fn cause(message: &str) -> (Cause, Recovery) {
     if let Some(found) = clauses.first_of(&RULES) {
         return found;
     }
+    // The registry is asked for an image; everything else that can be missing is the node's. If the kubelet has several
+    // credentials, the message contains the answer to each of them, and one without any is denied.
+    if clauses.pair("<image>", "not found")
+        || clauses.pair("<image>", "not found, failed to pull and unpack image <name>")
+    {
+        return (Cause::ImageNotFound, Recovery::Never);
+    }
     if statuses.iter().any(|code| matches!(code, 401 | 403)) {
         // The registry has answered with the manifest, and a layer's URL is denied: its signature expires, or the
         // policy of a VPC endpoint denies the bucket.
         let is_layer = clauses.say(Clause::Starts("failed to copy"));
         return (Cause::ImagePullDenied, if is_layer { Recovery::Retried } else { Recovery::Never });
-    }
-    // The registry is asked for an image; everything else that can be missing is the node's.
-    if clauses.pair("<image>", "not found") {
-        return (Cause::ImageNotFound, Recovery::Never);
     }
     (Cause::ImagePullFailed, Recovery::Sometime)
 }

@@ -63,7 +63,9 @@ pub(super) fn configuration(message: &str) -> Option<Symptom> {
     if let Some(reference) = reference(message) {
         return Some(reference);
     }
-    let is_user = Clauses::of(message).say(Clause::Starts("container has runasnonroot"));
+    let clauses = Clauses::of(message);
+    let is_user = clauses.say(Clause::Starts("container has runasnonroot"))
+        || clauses.say(Clause::Starts("container's runasuser breaks non-root policy"));
     let recovery = if is_user { Recovery::Never } else { Recovery::Retried };
     Some(Symptom::new(Cause::ConfigInvalid, recovery, message))
 }
@@ -116,7 +118,8 @@ fn of_runtime(message: &str) -> (Cause, Recovery) {
     let after = |step: Clause, errors: &[Clause]| {
         clauses.position(step).is_some_and(|step| errors.iter().any(|error| clauses.say_after(step, *error)))
     };
-    let is_program = after(Clause::Is("exec"), &PROGRAM) || after(Clause::Starts("exec <"), &PROGRAM);
+    let exec = [Clause::Is("exec"), Clause::Starts("exec <"), Clause::Is("open executable")];
+    let is_program = exec.into_iter().any(|step| after(step, &PROGRAM));
     let is_mount = after(Clause::Starts("error mounting"), &MOUNT_POINT);
     if is_program || is_mount || SETTINGS.iter().any(|clause| clauses.say(*clause)) {
         return (Cause::ConfigInvalid, Recovery::Never);
