@@ -270,6 +270,7 @@ async fn states_how_to_create_an_archive_that_can_be_read() {
                 header.set_entry_type(kind);
                 header.set_size(0);
                 header.set_link_name("../cache/layer").unwrap();
+                header.as_gnu_mut().unwrap().set_real_size(0);
                 archive.append_data(&mut header, name, &b""[..]).unwrap();
             } else {
                 header.set_size(bytes.len() as u64);

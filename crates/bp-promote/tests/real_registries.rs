@@ -649,7 +649,7 @@ async fn a_tag_answered_by_a_cache_is_refused() {
         headers: vec![("content-type".into(), media_type.clone()), ("age".into(), "12".into())],
         body: String::from_utf8(bytes.to_vec()).unwrap(),
     };
-    // The cache does not ask the registry even if it is told to.
+    // The cache does not ask the registry, although that is requested.
     world.sandbox.faults().inject(Fault::new(aged.clone()).at(SRC).on("GET manifest").times(2));
     let error = world.copy().await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Refused);

@@ -124,6 +124,22 @@ async fn a_signature_is_kept_although_its_tag_is_not_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_signature_is_kept_although_head_does_not_find_its_tag() {
+    for status in [404, 405] {
+        let world = World::plain();
+        let (ours, theirs) = (single(), large(10));
+        let tag = signature_tag(multi().digest());
+        world.push(&multi());
+        world.sandbox.registry(SRC).push(&ours, "shop/web", &tag);
+        world.sandbox.registry(DST).push(&theirs, "shop/web", &tag);
+        always(&world, answer(status, &[], ""), DST, "HEAD manifest");
+        let report = copied(&world).await.0.unwrap();
+        assert_eq!(report.kept.len(), 1, "{status}");
+        assert_eq!(world.sandbox.registry(DST).tags("shop/web")[&tag], theirs.digest(), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_web_page_is_not_an_existing_image() {
     let world = World::plain();
     let image = multi();
@@ -242,7 +258,7 @@ async fn another_writer_has_pushed_the_same_blob() {
         for blob in image.blobs() {
             destination.put_blob("shop/web", blob.clone());
         }
-        // They were not there when the copy started.
+        // They did not exist when the copy started.
         inject(&world, answer(404, &[], ""), DST, "HEAD blob", image.blobs().len() as u32);
         always(&world, answer(status, &[], body), DST, "PUT upload");
         let report = world.copy().await.unwrap_or_else(|error| panic!("{status}: {}", chain(&error)));
@@ -260,7 +276,7 @@ async fn another_writer_pushes_the_same_manifest() {
         inject(&world, answer(409, &[], body), DST, "PUT manifest", 2);
         assert_eq!(world.copy().await.unwrap().outcome, CopyOutcome::Copied, "{body}");
         world.assert_copied(&image);
-        // A conflict that does not end: the manifest is there, or it is not.
+        // A conflict that does not end: the manifest exists, or it does not.
         always(&world, answer(409, &[], body), DST, "PUT manifest");
         let repository = world.client.repository(&format!("{DST}/shop/web").parse().unwrap());
         let (media_type, bytes) = &image.manifests()[0];
@@ -289,12 +305,12 @@ async fn asks_a_cache_to_revalidate_a_tag() {
 #[tokio::test(start_paused = true)]
 async fn sends_requests_of_the_size_that_the_registry_states() {
     for (options, requests) in [
-        (RegistryOptions::default().max_chunk_length(5 << 20), 3),
-        (RegistryOptions::default().max_chunk_length(5 << 20).min_chunk_length(5 << 20), 3),
-        (RegistryOptions::default().max_chunk_length(12 << 20), 0),
+        (RegistryOptions::default().max_chunk_length(500_000), 3),
+        (RegistryOptions::default().max_chunk_length(500_000).min_chunk_length(500_000), 3),
+        (RegistryOptions::default().max_chunk_length(2_000_000), 0),
     ] {
         let world = World::new(RegistryOptions::default(), options);
-        let image = large(11 << 20);
+        let image = large(1_100_000);
         world.push(&image);
         world.copy().await.unwrap();
         world.assert_copied(&image);

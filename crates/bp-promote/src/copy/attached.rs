@@ -195,8 +195,9 @@ impl Engine {
     /// The manifest that a cosign tag points to at the source, and how the destination's tag compares with it.
     pub(super) async fn tagged(&self, tag: &Tag) -> Result<(Manifest, Tagged), CopyError> {
         let reference = Reference::Tag(tag.clone());
-        // Not from a list of tags, which may be incomplete: what the tag points to must not be lost.
-        let found = async { if self.is_empty() { Ok(None) } else { self.request_head(&reference).await } };
+        // Read, and not requested with HEAD or found in a list, which may both be wrong: what the tag points to would be
+        // lost.
+        let found = async { if self.is_empty() { Ok(None) } else { self.confirm(&reference).await } };
         let (ours, found) = try_join(self.top(&reference), found).await?;
         let tagged = match found {
             None => Tagged::Absent,

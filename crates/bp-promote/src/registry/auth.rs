@@ -57,6 +57,12 @@ impl Scope {
         Scope { text: String::new(), repository: String::new() }
     }
 
+    /// The part of a scope for pushes that permits reads.
+    fn reading(&self) -> Option<Self> {
+        let text = self.text.strip_suffix(",push").filter(|text| !text.contains(' '))?;
+        Some(Scope { text: text.to_owned(), repository: self.repository.clone() })
+    }
+
     pub(super) fn and(self, other: &Self) -> Self {
         Scope { text: format!("{} {}", self.text, other.text), ..self }
     }
@@ -338,8 +344,26 @@ impl Authenticator {
         Ok(fetched)
     }
 
-    /// Exchanges the login for a token.
+    /// Exchanges the login for a token. If the token service denies pushes, a token for reads is sufficient for a plan, and
+    /// for the check of what exists; the registry rejects the pushes.
     async fn fetch(
+        &self,
+        http: &Http,
+        realm: &str,
+        service: Option<&str>,
+        scope: &Scope,
+    ) -> Result<Token, RegistryError> {
+        let denied = match self.fetch_for(http, realm, service, scope).await {
+            Err(error @ RegistryError::Denied { .. }) => error,
+            fetched => return fetched,
+        };
+        match scope.reading() {
+            Some(reading) => self.fetch_for(http, realm, service, &reading).await.map_err(|_| denied),
+            None => Err(denied),
+        }
+    }
+
+    async fn fetch_for(
         &self,
         http: &Http,
         realm: &str,

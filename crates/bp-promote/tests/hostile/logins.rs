@@ -263,6 +263,37 @@ async fn a_destination_is_accessed_with_tokens_for_pushes() {
     assert_eq!(tokens.len(), 1, "one token for all requests");
 }
 
+/// A token service that denies the whole scope if the login may not push, as that of GHCR.
+#[tokio::test(start_paused = true)]
+async fn a_plan_needs_no_permission_to_push() {
+    for has_login in [true, false] {
+        let (transport, log) = network(|seen| {
+            if seen.authority.starts_with(DST) {
+                let denied = r#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#;
+                return match (seen.path.as_str(), seen.authorization.as_deref()) {
+                    ("/token", _) if seen.query.contains("push") => answer(403, &[], denied),
+                    ("/token", _) => answer(200, &[], r#"{"token":"pull"}"#),
+                    (_, Some("Bearer pull")) if seen.method == "GET" || seen.method == "HEAD" => missing(),
+                    (_, Some("Bearer pull")) => answer(403, &[], denied),
+                    _ => answer(401, &[("www-authenticate", "Bearer realm=\"/token\",service=\"s\"")], ""),
+                };
+            }
+            if seen.path.contains("/manifests/") { answer(200, &[], MANIFEST) } else { missing() }
+        });
+        let mut logins = Logins::new();
+        if has_login {
+            logins = logins.with(DST.parse().unwrap(), Login::password("ci", "pw"));
+        }
+        let client = builder(transport).credentials(logins).build().unwrap();
+        let [from, to] = sides(&client);
+        let plan = bp_promote::copy::plan(from, to, bp_promote::CopyOptions::default()).await.unwrap();
+        assert_eq!(plan.found, None);
+        let error = error_chain(&promote(&client).await.unwrap_err());
+        assert!(error.contains("requested access to the resource is denied"), "{error}");
+        assert!(log.count() < 40, "{}", log.count());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn states_why_a_token_service_refuses_a_login() {
     for body in [
