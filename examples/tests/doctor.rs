@@ -65,8 +65,8 @@ async fn everything_is_in_order_on_the_sandbox() {
     for check in [
         "caller: arn:aws:",
         "clock: as AWS's",
-        "role arn:aws:iam::222222222222:role/deliver: arn:aws:sts::222222222222:",
-        "registry 222222222222",
+        "role: arn:aws:sts::222222222222:",
+        "registry: 222222222222",
         "repository shop/web",
         "ecs staging/shop-web",
         "eks cluster staging",
@@ -114,7 +114,7 @@ async fn what_a_command_would_fail_with_is_found() {
     doctor(&stage, &[]).await.assert_only(
         5,
         "failed",
-        &["eks shop/deployment/web", "verb patch on deployments.apps"],
+        &["eks shop/deployment/web, verbs", "verb patch on deployments.apps"],
     );
     cluster.allow("patch", "deployments");
     cluster.deny("get", "pods/log");
@@ -127,7 +127,7 @@ async fn what_a_command_would_fail_with_is_found() {
         ("ecs:DescribeServices", &["ecs staging/shop-web"]),
         ("ecs:ListTasks", &["ecs staging/shop-web, tasks", "ecs:ListTasks"]),
         ("eks:DescribeCluster", &["eks cluster staging", "eks:DescribeCluster"]),
-        ("sts:AssumeRole", &["role arn:aws:iam::222222222222:role/deliver"]),
+        ("sts:AssumeRole", &["role: ", "arn:aws:iam::222222222222:role/deliver"]),
     ] {
         stage.world.sandbox.aws().deny(action);
         doctor(&stage, &[]).await.assert_only(5, "failed", words);
@@ -157,7 +157,7 @@ async fn what_cannot_be_determined_is_unknown_within_the_deadline() {
     let start = tokio::time::Instant::now();
     let rows = doctor(&stage, &["--timeout", "8s"]).await;
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
-    rows.assert_only(7, "unknown", &["registry 222222222222", "not completed within 8 s"]);
+    rows.assert_only(7, "unknown", &["registry: ", "not completed within 8 s"]);
     faults.clear();
 
     let mut command = stage.command("doctor", &[STAGING, &["--timeout", "10s"]].concat());

@@ -43,11 +43,11 @@ impl Doctor {
     }
 
     /// The identity in an environment, for which it has been signed in.
-    pub(super) async fn signed_in(&self, role: String, clients: &Clients) -> Vec<Row> {
+    pub(super) async fn signed_in(&self, role: &str, clients: &Clients) -> Vec<Row> {
         let asked = async { Ok(clients.identity().await.0) };
-        vec![match self.within(&role, asked).await {
+        vec![match self.within(role, asked).await {
             Ok(Ok(arn)) => Row::ok(role, arn),
-            Ok(Err(error)) => of_aws(&role, &error, "sign in again"),
+            Ok(Err(error)) => of_aws(role, &error, "sign in again"),
             Err(row) => row,
         }]
     }
@@ -64,7 +64,7 @@ pub(super) fn of_aws(check: &str, error: &AwsError, remedy: &str) -> Row {
 }
 
 /// The row of an environment that cannot be signed in to, although the caller has credentials.
-pub(super) fn refused(check: String, environment: &EnvironmentConfig, failure: &Failure) -> Row {
+pub(super) fn refused(check: &str, environment: &EnvironmentConfig, failure: &Failure) -> Row {
     let row = Row::new(check, State::Failed, failure.to_string());
     match (failure.exit_code(), &environment.role) {
         (ExitCode::Refused, _) => {

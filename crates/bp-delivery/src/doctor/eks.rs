@@ -80,6 +80,7 @@ async fn connect(check: &str, delivery: &Delivery, eks: &EksConfig) -> Result<(k
 async fn object(check: &str, delivery: &Delivery, eks: &EksConfig, client: &kube::Client) -> Vec<Row> {
     let namespace = bp_eks::Cluster::new(client.clone(), &eks.cluster).namespace(&eks.namespace);
     let rbac = "docs/iam/deploy-eks-rbac.yaml";
+    let permitted = format!("{check}, verbs");
     let mut rows = Vec::new();
     match &eks.object {
         EksObject::Workload(workload) => {
@@ -88,7 +89,7 @@ async fn object(check: &str, delivery: &Delivery, eks: &EksConfig, client: &kube
                 Err(failure) => return vec![Row::of_failure(check, &failure, "correct bp.toml")],
             };
             let target = namespace.workload(workload.clone(), options);
-            rows.extend(reviewed(check, target.permissions().await, rbac));
+            rows.extend(reviewed(&permitted, target.permissions().await, rbac));
             let is_denied = rows.iter().any(|row| row.state == State::Failed);
             match target.current().await {
                 Ok(current) => {
@@ -104,7 +105,7 @@ async fn object(check: &str, delivery: &Delivery, eks: &EksConfig, client: &kube
         }
         EksObject::Release(_) => {
             let rbac = "docs/iam/deploy-helm-rbac.yaml";
-            rows.extend(reviewed(check, namespace.permissions(&permissions(HELM)).await, rbac));
+            rows.extend(reviewed(&permitted, namespace.permissions(&permissions(HELM)).await, rbac));
             let detail = "the kinds of objects of the chart: they are known only when it is rendered";
             rows.push(
                 Row::new(check, State::NotTried, detail).remedy(format!("compare the Role with {rbac}")),

@@ -185,12 +185,12 @@ impl Doctor {
     }
 
     async fn environment(&self, environment: &EnvironmentConfig, caller_is_unknown: bool) -> Vec<Row> {
-        let role = environment.role.as_ref().map_or("sign-in".to_owned(), |role| format!("role {role}"));
+        let role = if environment.role.is_some() { "role" } else { "sign-in" };
         if caller_is_unknown {
             let detail = "not checked, because there is no identity of the caller";
             return vec![Row::new(role, State::Unknown, detail).remedy("see the row of the caller")];
         }
-        let opened = self.within(&role, async { Ok(self.session.open(environment).await) }).await;
+        let opened = self.within(role, async { Ok(self.session.open(environment).await) }).await;
         let clients = match opened {
             Ok(Ok(clients)) => clients,
             Ok(Err(failure)) => return vec![access::refused(role, environment, &failure)],

@@ -16,14 +16,16 @@ use futures_util::future::join_all;
 use super::{Doctor, Row, State, access::of_aws};
 use crate::{Clients, Failure};
 
+/// The row of the registry itself.
+const CHECK: &str = "registry";
+
 /// A tag that is asked for to learn whether reading is allowed; whether it exists makes no difference.
 const ANY_TAG: &str = "bp-doctor";
 
 impl Doctor {
     pub(super) async fn registry(&self, environment: &EnvironmentConfig, clients: &Clients) -> Vec<Row> {
         let registry = environment.registry();
-        let check = format!("registry {registry}");
-        let mut rows = vec![self.row(&check, login(&check, registry, clients)).await];
+        let mut rows = vec![self.row(CHECK, login(registry, clients)).await];
         if registry.ecr().is_none() {
             return rows;
         }
@@ -46,7 +48,7 @@ impl Doctor {
 }
 
 /// Signs in to the registry itself.
-async fn login(check: &str, registry: &Registry, clients: &Clients) -> Row {
+async fn login(registry: &Registry, clients: &Clients) -> Row {
     let is_ecr = registry.ecr().is_some();
     let build = || -> Result<_, Failure> {
         let builder = clients.endpoints().registries()?.retry(RetryPolicy::new(1));
@@ -59,7 +61,7 @@ async fn login(check: &str, registry: &Registry, clients: &Clients) -> Row {
     };
     let client = match build() {
         Ok(client) => client,
-        Err(failure) => return Row::of_failure(check, &failure, "correct BP_REGISTRY_ENDPOINTS"),
+        Err(failure) => return Row::of_failure(CHECK, &failure, "correct BP_REGISTRY_ENDPOINTS"),
     };
     let remedy = if is_ecr {
         "allow ecr:GetAuthorizationToken (docs/iam/promote-destination.json)"
@@ -67,9 +69,9 @@ async fn login(check: &str, registry: &Registry, clients: &Clients) -> Row {
         "log in: login HOST --username NAME --password-stdin"
     };
     match client.check_login(registry).await {
-        Ok(true) => Row::ok(check, "reachable, login accepted"),
-        Ok(false) => Row::ok(check, "reachable, without a login"),
-        Err(error) => Row::of_error(check, &error, remedy),
+        Ok(true) => Row::ok(CHECK, format!("{registry}: reachable, login accepted")),
+        Ok(false) => Row::ok(CHECK, format!("{registry}: reachable, without a login")),
+        Err(error) => Row::of_error(CHECK, &error, remedy),
     }
 }
 

@@ -136,7 +136,7 @@ impl Verb for Init {
         let first = names.first().copied().unwrap_or_default();
         ui.result(
             format!(
-                "{file}: {what}, environments {}\nnext: config show --env {first}, doctor --env {first}",
+                "{file}: {what}, environments {}\nnext: bp config show --env {first}; bp doctor --env {first}",
                 names.join(" -> ")
             ),
             &json!({ "file": file, "text": text, "written": written, "unknown": unknown }),
