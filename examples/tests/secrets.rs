@@ -218,6 +218,102 @@ async fn prints_references_in_every_format() {
     assert_eq!(canary_in_output(&[wrong]), None);
 }
 
+/// The objects around references, with names as options.
+#[tokio::test]
+async fn prints_stores_service_accounts_associations_and_volumes() {
+    let stage = Stage::new().await;
+    let print = async |arguments: &[&str]| {
+        let end = stage.run("secrets", &[&["print", "--form"], arguments].concat()).await;
+        assert_eq!(end.code, 0, "{arguments:?}: {end:?}");
+        serde_json::from_str::<Value>(&end.stdout).unwrap_or_else(|error| panic!("{error}: {end:?}"))
+    };
+    let store = ["cluster-secret-store", "--region", "eu-west-1", "--secrets-store", "team-secrets"];
+    let stores = print(&[&store[..], &["--service-account", "external-secrets/reader"]].concat()).await;
+    assert_eq!(stores["kind"], "List");
+    let first = &stores["items"][0];
+    assert_eq!(
+        (&first["kind"], &first["metadata"]["name"]),
+        (&json!("ClusterSecretStore"), &json!("team-secrets"))
+    );
+    let aws = &first["spec"]["provider"]["aws"];
+    assert_eq!(
+        aws["auth"]["jwt"]["serviceAccountRef"],
+        json!({ "name": "reader", "namespace": "external-secrets" })
+    );
+    assert_eq!(stores["items"][1]["metadata"]["name"], "aws-parameter-store");
+    let own = print(&store).await;
+    assert_eq!(
+        own["items"][0]["spec"]["provider"]["aws"],
+        json!({ "service": "SecretsManager", "region": "eu-west-1" })
+    );
+
+    let role = "arn:aws:iam::222222222222:role/web";
+    let account = print(&["service-account", "--name", "web", "--namespace", "shop", "--role", role]).await;
+    assert_eq!(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], role);
+    let account = print(&["service-account", "--name", "web", "--namespace", "shop"]).await;
+    assert_eq!(account["metadata"], json!({ "name": "web", "namespace": "shop" }));
+    let association = print(&[
+        "pod-identity",
+        "--name",
+        "web",
+        "--namespace",
+        "shop",
+        "--eks-cluster",
+        "prod",
+        "--role",
+        role,
+    ])
+    .await;
+    assert_eq!(
+        association,
+        json!({ "clusterName": "prod", "namespace": "shop", "serviceAccount": "web", "roleArn": role })
+    );
+    let volume = print(&["volume", "--name", "db", "--mount-path", "/run/db"]).await;
+    assert_eq!(volume["volumes"][0]["csi"]["volumeAttributes"]["secretProviderClass"], "db");
+    assert_eq!(volume["volumeMounts"][0], json!({ "name": "db", "mountPath": "/run/db", "readOnly": true }));
+
+    stage.write("db.env", "USER=secretsmanager:shop/db:user::\nHOST=/shop/host\n");
+    let references = ["--references", "db.env"];
+    let class =
+        [&["secret-provider-class", "--use-pod-identity", "--sync-secret", "db"], &references[..]].concat();
+    let class = print(&class).await;
+    assert_eq!(class["spec"]["parameters"]["usePodIdentity"], "true");
+    assert_eq!(class["spec"]["secretObjects"][0]["secretName"], "db");
+    let secret = [
+        "external-secret",
+        "--secrets-store",
+        "team-secrets",
+        "--immutable",
+        "--template",
+        "URL=x://{{ .USER }}@y",
+    ];
+    let secret = print(&[&secret[..], &references].concat()).await;
+    assert_eq!(secret["spec"]["data"][0]["sourceRef"]["storeRef"]["name"], "team-secrets");
+    assert_eq!(secret["spec"]["target"]["template"]["data"]["URL"], "x://{{ .USER }}@y");
+    assert_eq!(secret["spec"]["target"]["immutable"], true);
+    let variables = print(&[&["variables"], &references[..]].concat()).await;
+    assert_eq!(variables, json!({ "USER": "secretsmanager:shop/db:user::", "HOST": "ssm:/shop/host" }));
+
+    for (arguments, message) in [
+        (&["--form", "cluster-secret-store"][..], "requires --region"),
+        (&["--form", "pod-identity", "--namespace", "shop"], "requires --eks-cluster"),
+        (&["--form", "ecs"], "requires --references"),
+        (&["--form", "volume", "--role", role], "--role has no effect with --form volume"),
+        (&["--form", "volume", "--template", "A=b"], "--template has no effect with --form volume"),
+        (
+            &["--form", "cluster-secret-store", "--region", "r", "--service-account", "reader"],
+            "NAMESPACE/NAME",
+        ),
+        (
+            &["--form", "external-secret", "--references", "db.env", "--type", "kubernetes.io/tls"],
+            "requires the names tls.crt and tls.key",
+        ),
+    ] {
+        let end = stage.run("secrets", &[&["print"], arguments].concat()).await;
+        assert!(end.code == 2 && end.stderr.contains(message), "{arguments:?}: {end:?}");
+    }
+}
+
 /// The output around the canary, if any process printed it.
 fn canary_in_output(ends: &[Ended]) -> Option<String> {
     ends.iter().flat_map(|end| [&end.stdout, &end.stderr]).find_map(|text| found(text.as_bytes()))

@@ -68,11 +68,8 @@ async fn deploys_all_services_in_order_and_rolls_them_back_together() {
         .collect();
     assert_eq!(images.len(), 2);
     let end = stage.run("verify", &["--env", "staging"]).await;
-    assert_eq!(
-        (end.code, end.stdout.lines().filter(|line| !line.starts_with(' ')).count()),
-        (0, 3),
-        "{end:?}"
-    );
+    let rollouts = end.stdout.lines().filter(|line| line.contains("  rollout  ")).count();
+    assert_eq!((end.code, rollouts), (0, 3), "{end:?}");
 
     let good = running(&stage);
     assert_ne!(good, before);

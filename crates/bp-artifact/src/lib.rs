@@ -16,6 +16,7 @@
 //!
 //! # Modules
 //! - [`mod@reference`], [`digest`]: image references. [`select`], [`resolve`]: choose a tag, resolve it to its digest.
+//!   [`paths`]: which files of a repository belong to a service.
 //! - [`artifact`]: `artifact.json`. [`config`]: `bp.toml`, its environments and services. [`document`]: parse errors
 //!   with their location. [`mod@file`]: atomic file replacement, and locks.
 //! - [`deploy`]: types shared by all deployments: targets, events, verdicts, causes, failure reports, receipts,
@@ -31,7 +32,7 @@
 //! | `aws` | [`aws`]: one classifier for the errors of all AWS SDK calls |
 //! | `command` | `check::CommandCheck`; [`process`]: child processes that end with this one |
 //! | `ecr` | the digest resolver for Amazon ECR, with an injected `aws_sdk_ecr::Client` |
-//! | `schema` | the JSON Schema of `artifact.json`, generated from the types |
+//! | `schema` | the JSON Schemas of `artifact.json` and of verifications, generated from the types |
 //!
 //! Without features the crate depends on no HTTP client, SDK or git library.
 //!
@@ -56,6 +57,7 @@ mod image;
 pub mod media_type;
 pub mod operation;
 mod parse;
+pub mod paths;
 mod platform;
 #[cfg(feature = "command")]
 pub mod process;

@@ -143,20 +143,25 @@ fn writes_nothing_that_cannot_be_read() {
     assert_eq!(Artifact::read(&path).unwrap().commit.unwrap().as_str(), "1a2b3c4");
 }
 
-/// With the feature `schema`: the committed schema is the generated one.
+/// With the feature `schema`: the committed schemas are the generated ones.
 #[cfg(feature = "schema")]
 #[test]
-fn committed_schema_matches_the_types() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/artifact.schema.json");
-    let mut expected = serde_json::to_string_pretty(&bp_artifact::artifact::artifact_schema()).unwrap();
-    expected.push('\n');
-    if std::env::var_os("BP_WRITE_SCHEMA").is_some() {
-        fs::write(path, &expected).unwrap();
+fn committed_schemas_match_the_types() {
+    for (name, schema) in [
+        ("artifact", bp_artifact::artifact::artifact_schema()),
+        ("verification", bp_artifact::check::verification_schema()),
+    ] {
+        let path = format!("{}/../../docs/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let mut expected = serde_json::to_string_pretty(&schema).unwrap();
+        expected.push('\n');
+        if std::env::var_os("BP_WRITE_SCHEMA").is_some() {
+            fs::write(&path, &expected).unwrap();
+        }
+        // As values: the order of keys depends on the features of other crates.
+        let committed: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert!(
+            committed == serde_json::from_str::<serde_json::Value>(&expected).unwrap(),
+            "update {name}: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --features schema --test artifact"
+        );
     }
-    // As values: the order of keys depends on the features of other crates.
-    let committed: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    assert!(
-        committed == serde_json::from_str::<serde_json::Value>(&expected).unwrap(),
-        "update it: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --features schema --test artifact"
-    );
 }

@@ -25,8 +25,8 @@ const JOB_INTERVAL: Duration = Duration::from_secs(2);
 /// How much longer a gate waits than its Job may run, so that a Job that does not end fails with its last log lines.
 const JOB_MARGIN: Duration = Duration::from_secs(60);
 
-/// The gates of a deployment of these services, each with its image. A gate after a service that is not in `services`
-/// is skipped.
+/// The gates of a deployment of these services, each with its image. A gate after a service or target that is not in
+/// `services` is skipped.
 ///
 /// The environment of a gate's command contains `PATH`, `BP_ENV` (the environment's name) and `BP_IMAGE` (the deployed
 /// image), and no credentials.
@@ -46,12 +46,20 @@ pub async fn gates(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Gate>, 
     let any_leaves = services.iter().any(|(of, _)| of.service.deploy.on_failure == OnFailure::Leave);
     let after_all = if any_leaves { OnFailure::Leave } else { OnFailure::RollBack };
     let mut gates = Vec::new();
-    for config in first.environment.gates() {
+    for config in first.environment.gates().iter().filter(|gate| gate.deploy) {
         let (after, on_failure, image) = match &config.after {
             None => (u32::MAX, after_all, image),
             Some(target) => {
                 let selected = services.iter().find(|(of, _)| of.service.name == target.service);
                 let Some((of, image)) = selected else { continue };
+                let is_left_out = match target.platform {
+                    Some(DeployPlatform::Ecs) => !of.service.has_ecs(),
+                    Some(DeployPlatform::Eks) => !of.service.has_eks(),
+                    None => false,
+                };
+                if is_left_out {
+                    continue;
+                }
                 let stage = |platform| delivery::stage(&of.service, platform, services);
                 let after = match target.platform {
                     Some(platform) => stage(platform),
@@ -101,7 +109,7 @@ pub(crate) async fn step_check(
 }
 
 /// The check of a gate, with its deadline and interval; `None` for an approval.
-async fn check(
+pub(crate) async fn check(
     config: &GateConfig,
     delivery: &Delivery,
     image: &ResolvedImage,
@@ -192,10 +200,10 @@ pub fn actor(variable: impl Fn(&str) -> Option<String>) -> Option<Claim> {
 }
 
 /// The HTTP transport of checks: no credentials, no cookies, no redirects.
-struct Http(reqwest::Client);
+pub(crate) struct Http(reqwest::Client);
 
 impl Http {
-    fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REQUEST_TIMEOUT)

@@ -23,6 +23,8 @@
 //! | [`Session`], [`Clients`], [`Endpoints`] | authenticate to an environment and create its clients |
 //! | [`Delivery`], [`gates`] | the targets of an environment, and the gates between its stages |
 //! | [`Location`], [`RegistryOptions`] | images in registries and OCI layouts, and the access to them |
+//! | [`verification`] | verify an environment: one table of checks, from the running digest to TLS of the host |
+//! | [`changes`] | which targets are concerned by the paths that have changed between two commits |
 //! | [`promotion`], [`secrets`] | promotion of images between environments; references to secrets |
 //! | [`render`] (feature `render`) | events as progress bars, lines or JSON lines, with untrusted text escaped |
 //! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, the program frame, and the verbs of the binaries |
@@ -41,6 +43,7 @@
 //! `sts:AssumeRole` on the environments' roles and `sts:GetCallerIdentity`, in addition to those of the libraries.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod changes;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod delivery;
@@ -68,6 +71,7 @@ mod session;
 mod stop;
 #[cfg(feature = "cli")]
 pub mod verb;
+pub mod verification;
 
 pub use delivery::{Delivery, steps};
 pub use failure::Failure;

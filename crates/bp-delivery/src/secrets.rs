@@ -1,7 +1,9 @@
-//! Read and check references to secrets, and convert them for ECS, External Secrets Operator, the CSI driver and
+//! Read, check and pin references to secrets, and convert them for ECS, External Secrets Operator, the CSI driver and
 //! Kubernetes.
 
-use std::path::Path;
+mod projection;
+
+use std::{collections::BTreeMap, path::Path};
 
 use bp_artifact::{
     Digest, ExitCode,
@@ -13,29 +15,14 @@ use bp_secrets::{
     CheckReport, Depth, Reference, check,
     check::Checked,
     permissions::{AccountScope, policy},
-    projection::{
-        Bindings, ProjectionError, Renderer, Warning, ascp::SecretProviderClass, ecs, env,
-        external_secrets::ExternalSecret, kubernetes, lint,
-    },
+    pin,
+    projection::{Bindings, ProjectionError, env},
     reference::{ParseError, SecretRef},
 };
 use serde_json::Value;
 
+pub use self::projection::{Form, Projection};
 use crate::{Clients, Delivery, Failure};
-
-/// The output format of references, by consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Form {
-    /// `secrets` of a container in an ECS task definition
-    Ecs,
-    /// An `ExternalSecret` of External Secrets Operator
-    ExternalSecret,
-    /// A `SecretProviderClass` of the Secrets Store CSI driver
-    SecretProviderClass,
-    /// A Kubernetes `ConfigMap`, for programs that read the values themselves
-    ConfigMap,
-}
 
 /// The references that the next deployment of the ECS service would register: those of its task definition with the
 /// settings of bp.toml.
@@ -66,7 +53,7 @@ async fn planned(delivery: &Delivery) -> Result<Vec<SecretReference>, Failure> {
     }
     // Which image is deployed makes no difference to the secrets.
     let image = delivery.service.repository.at(Digest::sha256(""));
-    Ok(delivery.ecs().await?.planned_definition(&image).await?.secrets())
+    Ok(delivery.clone().without_pins().ecs().await?.planned_definition(&image).await?.secrets())
 }
 
 /// The reference of a task definition: the credentials of a registry may be a secret's name, everything else by name is
@@ -77,6 +64,34 @@ pub(crate) fn reference_of(secret: &SecretReference) -> Result<Reference, ParseE
         return SecretRef::by_name(value).map(Reference::from);
     }
     Reference::from_value_from(value)
+}
+
+/// The references of `ecs.secrets`, pinned to the versions that they point to now.
+///
+/// # Errors
+/// When a reference is invalid, or its version cannot be read.
+///
+/// # Permissions
+/// Those of [`bp_secrets::pin`].
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
+pub async fn pinned(
+    secrets: &BTreeMap<String, String>,
+    clients: &Clients,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let parse = |(name, text): (&String, &String)| {
+        Reference::from_value_from(text)
+            .map_err(|error| Failure::bad_input(format!("ecs.secrets.{name}: {error}")))
+    };
+    let references = secrets.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let pinned = pin(&clients.secrets(&references), &references).await;
+    let named = secrets.keys().zip(pinned).map(|(name, pinned)| {
+        let pinned =
+            pinned.map_err(|error| Failure::from(error).context(format_args!("ecs.secrets.{name}")))?;
+        Ok((name.clone(), pinned.to_string()))
+    });
+    named.collect()
 }
 
 /// The references of a file of `NAME=reference` lines.
@@ -136,36 +151,6 @@ pub fn verdict(report: &CheckReport) -> ExitCode {
     }
 }
 
-/// Converts the references for a consumer, with the warnings that apply to it. `kind` is the type of the `Secret` that an
-/// `ExternalSecret` creates.
-///
-/// # Errors
-/// When the format cannot express one of the references.
-pub fn project(
-    form: Form,
-    name: &str,
-    namespace: Option<&str>,
-    kind: Option<&str>,
-    bindings: &Bindings,
-) -> Result<(Value, Vec<Warning>), Failure> {
-    let (object, renderer) = match form {
-        Form::Ecs => (ecs::print(bindings).map_err(|error| bad_input(&error))?, Some(Renderer::Ecs)),
-        Form::ExternalSecret => {
-            let secret = ExternalSecret::new(name);
-            let secret = namespace.map_or(secret.clone(), |namespace| secret.namespace(namespace));
-            let secret = kind.map_or(secret.clone(), |kind| secret.secret_type(kind));
-            (secret.print(bindings), Some(Renderer::ExternalSecrets))
-        }
-        Form::SecretProviderClass => {
-            let class = SecretProviderClass::new(name);
-            let class = namespace.map_or(class.clone(), |namespace| class.namespace(namespace));
-            (class.print(bindings).map_err(|error| bad_input(&error))?, Some(Renderer::Ascp))
-        }
-        Form::ConfigMap => (kubernetes::config_map(name, namespace, bindings), None),
-    };
-    Ok((object, renderer.map(|renderer| lint(renderer, bindings)).unwrap_or_default()))
-}
-
-fn bad_input(error: &ProjectionError) -> Failure {
+pub(crate) fn bad_input(error: &ProjectionError) -> Failure {
     Failure::new(ErrorClass::BadInput, error)
 }

@@ -111,6 +111,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod api;
+mod balancing;
 #[cfg(feature = "alarms")]
 pub mod check;
 mod cluster;

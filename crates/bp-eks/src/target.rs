@@ -6,7 +6,7 @@ use bp_artifact::{
     Operation, Outcome, ResolvedImage,
     config::Workload,
     deploy::{
-        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, RollbackCheck, Target,
+        Change, Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, RollbackCheck, Target,
         TargetError, TargetId, status::Status,
     },
     text::SingleLine,
@@ -61,6 +61,24 @@ impl EksTarget {
     /// The same workload as a part of another target, whose id its events have.
     pub(crate) fn part_of(self, id: &TargetId) -> Self {
         EksTarget(Arc::new(WorkloadRollout { id: id.clone(), ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// The changes that deploying `image` would make to the workload, from a server-side dry run, including those of
+    /// [`Options::restart_on_config`](crate::Options::restart_on_config).
+    ///
+    /// # Errors
+    /// When the workload cannot be read, or the dry run is refused.
+    ///
+    /// # Permissions
+    /// RBAC: `get` and `patch` on the workload's resource; with `restart_on_config` also `get` on `secrets` and
+    /// `configmaps`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dry run changes nothing.
+    pub async fn planned_changes(&self, image: &bp_artifact::DigestRef) -> Result<Vec<Change>, Error> {
+        let live = self.0.api.workload().await?;
+        let slot = self.0.slot(&live)?;
+        Ok(self.0.plan_image(&live, &slot, &image.to_string()).await?.changes)
     }
 
     /// `eks/<cluster>/<namespace>/<kind>/<name>`.

@@ -53,6 +53,7 @@ mod error;
 mod json;
 mod lint;
 pub mod permissions;
+mod pin;
 pub mod projection;
 pub mod reference;
 pub mod store;
@@ -67,6 +68,7 @@ pub use cache::Cache;
 pub use check::{CheckReport, Depth, check};
 pub use error::{Error, ErrorKind};
 pub use lint::Lint;
+pub use pin::pin;
 pub use reference::Reference;
 #[cfg(feature = "ssm")]
 pub use store::ParameterStore;

@@ -237,6 +237,7 @@ fn binary(name: &str) -> &'static Path {
         "verify" => env!("CARGO_BIN_EXE_verify"),
         "status" => env!("CARGO_BIN_EXE_status"),
         "wait" => env!("CARGO_BIN_EXE_wait"),
+        "with-secrets" => env!("CARGO_BIN_EXE_with-secrets"),
         "quickstart" => env!("CARGO_BIN_EXE_quickstart"),
         "sandbox" => env!("CARGO_BIN_EXE_sandbox"),
         other => panic!("no binary {other}"),

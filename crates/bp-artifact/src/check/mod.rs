@@ -1,4 +1,5 @@
-//! Health checks with a deadline and retries: an HTTP endpoint, a command, or a custom check.
+//! Health checks with a deadline and retries: an HTTP endpoint, a command, or a custom check; and the table of the results
+//! of all checks of an environment.
 //!
 //! A check is read-only, and distinguishes a failure from a result that could not be observed: a deployment is rolled
 //! back for the former only. `bp_eks::check::JobCheck` runs a Kubernetes Job, `bp_ecs::check::AlarmCheck` reads CloudWatch
@@ -7,6 +8,7 @@
 #[cfg(feature = "command")]
 mod command;
 pub(crate) mod http;
+mod verification;
 
 use std::{fmt, time::Duration};
 
@@ -17,6 +19,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 #[cfg(feature = "command")]
 pub use self::command::CommandCheck;
 pub use self::http::{HttpAnswer, HttpCheck, HttpTransport, TransportError};
+#[cfg(feature = "schema")]
+pub use self::verification::verification_schema;
+pub use self::verification::{CheckKind, CheckResult, Verification, Verified};
 use crate::time::{self, Wait};
 
 /// A check that can be repeated.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     error::ConfigError,
     keys::GATE_KINDS,
-    layer::{Setting, Settings, duration, list_of_strings as words},
+    layer::{Setting, Settings, duration, list_of_strings as words, switch},
     model::{DeployPlatform, GateCondition, GateConfig, GatePosition, ServiceConfig},
     name::ServiceName,
     origin::Origin,
@@ -85,7 +85,16 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
     if let Some(other) = of_http.filter(|_| !matches!(condition, GateCondition::Http { .. })) {
         return Err(other.invalid(format!("`{}` requires a `url`", other.key)));
     }
-    Ok(GateConfig { name, after, condition })
+    let [deploy, verify] = ["deploy", "verify"].map(key);
+    if let (GateCondition::Approval, Some(other)) =
+        (&condition, settings.get(&deploy).or(settings.get(&verify)))
+    {
+        return Err(other.invalid(format!("`{}` is not allowed for an approval", other.key)));
+    }
+    let only_reads = matches!(condition, GateCondition::Http { .. } | GateCondition::Alarms { .. });
+    let deploy = switch(settings, &deploy)?.unwrap_or(true);
+    let verify = switch(settings, &verify)?.unwrap_or(only_reads);
+    Ok(GateConfig { name, after, condition, deploy, verify })
 }
 
 fn alarm_names(setting: &Setting) -> Result<Vec<String>, ConfigError> {

@@ -81,6 +81,7 @@ pub(super) const ENVIRONMENT: &[Key] = &[
     key("region", Kind::Form("^[a-z]+(-[a-z]+)+-[0-9]{1,2}$"), "The AWS region."),
     key("role", Kind::Form("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"), "The ARN of the role to assume."),
     key("registry", Kind::Text, "The registry's host."),
+    key("verify.skip", Kind::Text, "Checks that `verify` leaves out, by name, separated by commas."),
 ];
 
 /// The name of a service, which no layer can change.
@@ -93,6 +94,13 @@ pub(super) const SERVICE: &[Key] =
 /// The keys of `[[environment]]`, of `[[service]]`, and of `[environment.service.<name>]`.
 pub(super) const DEPLOYED: &[Key] = &[
     key("repository", Kind::Text, "The path of the image's repository, below the registry."),
+    key(
+        "paths",
+        Kind::Words,
+        "Path patterns of the files that the service is made of, as in services/web: for --changed-since.",
+    ),
+    key("ecs.paths", Kind::Words, "Path patterns of the target on ECS, instead of paths."),
+    key("eks.paths", Kind::Words, "Path patterns of the target on EKS, instead of paths."),
     key("ecs.cluster", Kind::Text, "The ECS cluster's name or ARN."),
     key("ecs.service", Kind::Text, "The ECS service's name."),
     key("ecs.container", Kind::Text, "The container in the task definition, when there are several."),
@@ -138,6 +146,11 @@ pub(super) const DEPLOYED: &[Key] = &[
         "ecs.secrets.*",
         Kind::Text,
         "A secret of the container, by its reference: an ARN or a parameter's name.",
+    ),
+    key(
+        "ecs.pin-secrets",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether deployments pin the secrets of ecs.secrets to their current version; secrets watch rolls out new ones.",
     ),
     key("ecs.log-options.*", Kind::Text, "An option of the container's log driver, such as awslogs-group."),
     key("ecs.images.*", Kind::Text, "The image of another container, by digest."),
@@ -257,6 +270,11 @@ pub(super) const DEPLOYED: &[Key] = &[
     ),
     key("eks.traffic.bake", Kind::Text, "How long each step is watched before the next one, as in 5m."),
     key(
+        "eks.traffic.smoke",
+        Kind::Text,
+        "Gates that are checked before the first step, by name, separated by commas.",
+    ),
+    key(
         "eks.traffic.checks",
         Kind::Text,
         "Gates that are checked after each step, by name, separated by commas.",
@@ -325,6 +343,16 @@ pub(super) const GATE: &[Key] = &[
         "timeout",
         Kind::Text,
         "How long the check is repeated until it passes, or the Job may run, as in 5m.",
+    ),
+    key(
+        "deploy",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether the check is a gate of dual-deploy; off for one that only verify and switch-traffic run.",
+    ),
+    key(
+        "verify",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether `verify` runs the check; defaults to on for url and alarms, to off for command and job.",
     ),
 ];
 

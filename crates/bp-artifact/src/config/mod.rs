@@ -9,6 +9,7 @@ mod manifests;
 mod model;
 mod name;
 mod origin;
+mod paths;
 mod read;
 mod release;
 mod schema;
@@ -29,6 +30,7 @@ pub use model::{
 };
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;
+pub use paths::ServicePaths;
 pub use release::ReleaseConfig;
 pub use schema::config_schema;
 pub use steps::TrafficSteps;

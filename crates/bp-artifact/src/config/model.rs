@@ -8,10 +8,12 @@ use super::{
     manifests::ManifestsConfig,
     name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload},
     origin::Origin,
+    paths::ServicePaths,
     release::ReleaseConfig,
     traffic::TrafficConfig,
 };
 use crate::{
+    check::CheckKind,
     deploy::{GateName, OnFailure},
     reference::{DigestRef, Registry, Repository},
 };
@@ -99,6 +101,8 @@ pub struct EnvironmentConfig {
     pub region: Region,
     /// The role to assume.
     pub role: Option<RoleArn>,
+    /// The checks that `verify` leaves out.
+    pub verify_skips: Vec<CheckKind>,
     pub(super) registry: Registry,
     pub(super) services: Vec<ServiceConfig>,
     pub(super) gates: Vec<GateConfig>,
@@ -119,6 +123,8 @@ pub struct ServiceConfig {
     pub repository: Repository,
     /// The services that are deployed before this one.
     pub after: Vec<ServiceName>,
+    /// The files of the repository that it is built and deployed from.
+    pub paths: ServicePaths,
     /// The deployment policy.
     pub deploy: DeployPolicy,
     /// Limits of concurrency and failures.
@@ -218,6 +224,8 @@ pub struct EcsConfig {
     pub variables: BTreeMap<String, String>,
     /// References to secrets of the container.
     pub secrets: BTreeMap<String, String>,
+    /// Whether deployments pin these references to the current version. Defaults to `off`.
+    pub pin_secrets: bool,
     /// Options of the container's log driver.
     pub log_options: BTreeMap<String, String>,
     /// Images of other containers.
@@ -414,6 +422,15 @@ impl ServiceConfig {
         self.eks.is_some()
     }
 
+    /// The same service without its target on `platform`.
+    pub fn without(mut self, platform: DeployPlatform) -> Self {
+        match platform {
+            DeployPlatform::Ecs => self.ecs = None,
+            DeployPlatform::Eks => self.eks = None,
+        }
+        self
+    }
+
     /// The ECS service.
     ///
     /// # Errors
@@ -450,6 +467,10 @@ pub struct GateConfig {
     pub after: Option<GatePosition>,
     /// The condition.
     pub condition: GateCondition,
+    /// Whether it is a gate of a deployment. Otherwise it only defines a check, for `verify` and for shifts of traffic.
+    pub deploy: bool,
+    /// Whether `verify` runs the check.
+    pub verify: bool,
 }
 
 /// The targets before a gate.

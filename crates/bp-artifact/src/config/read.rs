@@ -12,11 +12,12 @@ use super::{
     manifests,
     name::is_dns_name,
     origin::Origin,
-    release, services, shift,
+    paths, release, services, shift,
     tags::tags,
     tasks,
 };
 use crate::{
+    check::CheckKind,
     deploy::OnFailure,
     parse::ParseError,
     reference::{DigestRef, Registry, Repository},
@@ -97,6 +98,7 @@ impl EnvironmentReader<'_> {
             check_targets(&services)?;
             services
         };
+        let verify_skips = skips(&settings)?;
         let gates = gates::read(&mut settings, &services)?;
         shift::check(&services, &gates)?;
         Ok(EnvironmentConfig {
@@ -104,6 +106,7 @@ impl EnvironmentReader<'_> {
             account,
             region,
             role,
+            verify_skips,
             registry,
             services,
             gates,
@@ -164,6 +167,7 @@ impl EnvironmentReader<'_> {
     ) -> Result<ServiceConfig, ConfigError> {
         Ok(ServiceConfig {
             after: after(&settings)?,
+            paths: paths::read(&settings)?,
             repository: repository(&settings, registry.clone())?,
             ecs: ecs(&settings, &self.name, &origin)?,
             eks: eks(&settings, &self.name, &origin)?,
@@ -267,6 +271,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         memory: settings.text("ecs.memory")?,
         variables: names(settings, "ecs.environment"),
         secrets: names(settings, "ecs.secrets"),
+        pin_secrets: switch(settings, "ecs.pin-secrets")?.unwrap_or(false),
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
         tagging: switch(settings, "ecs.tagging")?.unwrap_or(true),
@@ -283,6 +288,13 @@ fn stable_for(settings: &Settings) -> Result<Option<Duration>, ConfigError> {
         Some(setting) if setting.value == "0s" => Ok(Some(Duration::ZERO)),
         Some(_) => duration(settings, "ecs.stable-for").map(Some),
     }
+}
+
+/// The checks that `verify` leaves out.
+fn skips(settings: &Settings) -> Result<Vec<CheckKind>, ConfigError> {
+    let Some(setting) = settings.get("verify.skip") else { return Ok(Vec::new()) };
+    let kinds = list(Some(setting.value.clone())).into_iter().map(|kind| kind.parse());
+    kinds.collect::<Result<_, ParseError>>().map_err(|error| setting.invalid(error.to_string()))
 }
 
 fn after(settings: &Settings) -> Result<Vec<ServiceName>, ConfigError> {

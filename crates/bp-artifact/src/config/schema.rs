@@ -25,7 +25,8 @@ pub fn config_schema() -> Value {
     let kinds = GATE_KINDS.map(|kind| json!({ "required": [kind] }));
     gate["oneOf"] = kinds.into_iter().collect();
     gate["dependentRequired"] = json!({ "status": ["url"], "contains": ["url"], "json": ["url"] });
-    gate["not"] = json!({ "required": ["approval", "timeout"] });
+    let not_of_approval = ["timeout", "deploy", "verify"].map(|key| json!({ "required": [key] }));
+    gate["not"] = json!({ "required": ["approval"], "anyOf": not_of_approval });
     gate["properties"]["json"]["propertyNames"] = json!({ "pattern": "^/" });
     environment["properties"]["gate"] = json!({
         "type": "object",

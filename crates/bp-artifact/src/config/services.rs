@@ -9,6 +9,9 @@ type Services = [(ServiceName, Origin, Settings)];
 /// Settings of a single service, which an environment cannot set for all services.
 const OF_ONE: &[&str] = &[
     "repository",
+    "paths",
+    "ecs.paths",
+    "eks.paths",
     "ecs.service",
     "ecs.definition",
     "eks.workload",

@@ -23,12 +23,11 @@ pub(super) fn read(settings: &Settings) -> Result<Option<TrafficConfig>, ConfigE
     }
     let pair = settings.get("eks.traffic.services").ok_or_else(|| missing("eks.traffic.services"))?;
     let services = services(&pair.value).map_err(|error| pair.invalid(error.to_string()))?;
-    let names = settings.get("eks.traffic.checks");
-    let checks = names.map(|setting| {
+    let gates = |key: &str| -> Result<Vec<GateName>, ConfigError> {
+        let Some(setting) = settings.get(key) else { return Ok(Vec::new()) };
         let names = setting.value.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let names = names.map(|name| name.parse().map_err(|error| setting.invalid(format!("{error}"))));
-        names.collect::<Result<Vec<GateName>, ConfigError>>()
-    });
+        names.map(|name| name.parse().map_err(|error| setting.invalid(format!("{error}")))).collect()
+    };
     Ok(Some(TrafficConfig {
         object,
         action: settings.text("eks.traffic.action")?,
@@ -38,7 +37,8 @@ pub(super) fn read(settings: &Settings) -> Result<Option<TrafficConfig>, ConfigE
             Some(setting) if setting.value != "0s" => duration(settings, "eks.traffic.bake")?,
             Some(_) | None => Duration::ZERO,
         },
-        checks: checks.transpose()?.unwrap_or_default(),
+        smoke: gates("eks.traffic.smoke")?,
+        checks: gates("eks.traffic.checks")?,
         target_health: switch(settings, "eks.traffic.target-health")?.unwrap_or(true),
     }))
 }
@@ -57,19 +57,21 @@ fn services(text: &str) -> Result<[String; 2], ParseError> {
     }
 }
 
-/// Checks that the gates in `eks.traffic.checks` exist, and that none is an approval.
+/// Checks that the gates in `eks.traffic.smoke` and `eks.traffic.checks` exist, and that none is an approval.
 pub(super) fn check(services: &[ServiceConfig], gates: &[GateConfig]) -> Result<(), ConfigError> {
     let all = services.iter().filter_map(|service| Some((service, service.eks.as_ref()?.traffic.as_ref()?)));
     for (service, traffic) in all {
-        for name in &traffic.checks {
+        let smoke = traffic.smoke.iter().map(|name| ("eks.traffic.smoke", name));
+        let checks = traffic.checks.iter().map(|name| ("eks.traffic.checks", name));
+        for (key, name) in smoke.chain(checks) {
             let reason = match gates.iter().find(|gate| gate.name == *name) {
                 None => format!("the gate {name} does not exist: add [environment.gate.{name}]"),
                 Some(gate) if gate.condition == GateCondition::Approval => {
-                    format!("the gate {name} is an approval, which cannot be checked after a step")
+                    format!("the gate {name} is an approval, which cannot be checked")
                 }
                 Some(_) => continue,
             };
-            let setting = service.settings.iter().find(|setting| setting.key == "eks.traffic.checks");
+            let setting = service.settings.iter().find(|setting| setting.key == key);
             return Err(match setting {
                 Some(setting) => setting.invalid(reason),
                 None => ConfigError::Invalid { at: service.origin.clone(), reason },
@@ -124,6 +126,7 @@ mod tests {
             (format!("{route}traffic.action = \"web\""), "", "an HTTPRoute has no actions"),
             (format!("{route}traffic.steps = \"50\""), "", "the last step must be 100"),
             (format!("{route}traffic.checks = \"smoke\""), "", "the gate smoke does not exist"),
+            (format!("{route}traffic.smoke = \"banner\""), "", "the gate banner does not exist"),
             (
                 format!("{route}traffic.checks = \"go-live\""),
                 "[environment.gate.go-live]\napproval = true",

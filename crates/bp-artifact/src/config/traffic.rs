@@ -19,6 +19,8 @@ pub struct TrafficConfig {
     pub steps: TrafficSteps,
     /// How long each step is watched before the next one. Defaults to zero.
     pub bake: Duration,
+    /// The gates that are checked before the first step.
+    pub smoke: Vec<GateName>,
     /// The gates that are checked after each step.
     pub checks: Vec<GateName>,
     /// Whether the health of load balancer targets is read, in builds that can. Defaults to `on`.
@@ -34,6 +36,7 @@ impl TrafficConfig {
             services,
             steps: TrafficSteps::default(),
             bake: Duration::ZERO,
+            smoke: Vec::new(),
             checks: Vec::new(),
             target_health: true,
         }

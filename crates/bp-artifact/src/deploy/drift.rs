@@ -12,6 +12,7 @@ use crate::{exit::ExitCode, image::ResolvedImage, reference::DigestRef};
 ///
 /// Secrets are shown as references, plain values verbatim: a plain value must not contain a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Change {
     /// The path of the field: `containerDefinitions[web].image`.

@@ -46,6 +46,7 @@ pub struct Saga {
     pub(super) answer: Option<Answer>,
     pub(super) path: PathBuf,
     pub(super) supersede: bool,
+    pub(super) anew: bool,
     pub(super) time: TimeSource,
 }
 
@@ -64,7 +65,7 @@ impl Saga {
     /// stages are deployed and proven. When one fails, the targets of all stages are rolled back.
     pub fn of(steps: Vec<Step>, receipt: impl Into<PathBuf>) -> Self {
         let (gates, answer, path) = (Vec::new(), None, receipt.into());
-        Saga { steps, gates, answer, path, supersede: false, time: TimeSource::system() }
+        Saga { steps, gates, answer, path, supersede: false, anew: false, time: TimeSource::system() }
     }
 
     /// Adds gates between the stages, or after the last one.
@@ -83,6 +84,14 @@ impl Saga {
     /// rollback revisions.
     pub fn supersede(mut self, supersede: bool) -> Self {
         self.supersede = supersede;
+        self
+    }
+
+    /// Whether the revisions that run now are the rollback revisions although an earlier run of the same images, recorded
+    /// in the receipt, has ended: for a deployment that changes something else than the images, such as secrets. An
+    /// unfinished run is resumed nevertheless.
+    pub fn anew(mut self, anew: bool) -> Self {
+        self.anew = anew;
         self
     }
 

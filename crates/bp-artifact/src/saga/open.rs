@@ -92,7 +92,8 @@ fn earlier(saga: &Saga) -> Result<Earlier, SagaError> {
         // Finished and unobserved: an unknown verdict of a later version.
         let may_run = [Verdict::Deployed, Verdict::Unproven, Verdict::Unobserved];
         let ours_runs = receipt.verdict.is_some_and(|verdict| may_run.contains(&verdict));
-        return Ok(Earlier::Ended(Some(receipt).filter(|receipt| ours_runs && is_same(saga, receipt))));
+        let still_applies = |receipt: &Receipt| !saga.anew && ours_runs && is_same(saga, receipt);
+        return Ok(Earlier::Ended(Some(receipt).filter(still_applies)));
     }
     if !is_same(saga, &receipt) && !saga.supersede {
         return Err(SagaError::Unfinished {

@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use bp_artifact::{
     Config,
+    check::CheckKind,
     config::{ConfigLoader, DeployPlatform, GateCondition, GateConfig},
 };
 
@@ -122,6 +123,8 @@ fn errors_in_gates_state_the_location() {
         ("timeout = \"90s\"", "approval = true", (8, 11), "the gate orders requires exactly one of"),
         ("timeout = \"90s\"", "status = 200", (9, 10), "`gate.orders.status` requires a `url`"),
         ("approval = true", "approval = true\ntimeout = \"1m\"", (12, 11), "is not allowed for an approval"),
+        ("approval = true", "approval = true\nverify = \"on\"", (12, 10), "is not allowed for an approval"),
+        ("status = 200", "verify = \"yes\"", (4, 10), "\"yes\" is neither \"on\" nor \"off\""),
     ] {
         assert!(GATES.contains(from), "{from}");
         let text = format!("{SERVICES}{}", GATES.replacen(from, to, 1));
@@ -201,4 +204,33 @@ fn a_job_runs_in_the_namespace_of_its_service_or_the_only_one() {
         error.contains("`gate.job.job` is ambiguous, the EKS targets are in several namespaces"),
         "{error}"
     );
+}
+
+#[test]
+fn a_check_can_be_for_deployments_for_verification_or_both() {
+    let read = |gates: &str| {
+        let config = Config::parse(&format!("{SERVICES}{gates}"), "bp.toml").unwrap();
+        let gates = config.environment("prod").unwrap().gates().to_vec();
+        gates.iter().map(|gate| (gate.name.to_string(), gate.deploy, gate.verify)).collect::<Vec<_>>()
+    };
+    // A verification changes nothing by itself: commands and Jobs only on request.
+    let of = |name: &str, deploy, verify| (name.to_owned(), deploy, verify);
+    assert_eq!(read(GATES), [of("go-live", true, false), of("orders", true, false), of("smoke", true, true)]);
+    let own = GATES
+        .replace("status = 200", "status = 200\ndeploy = \"off\"")
+        .replace("timeout = \"90s\"", "verify = \"on\"");
+    assert_eq!(read(&own), [of("go-live", true, false), of("orders", true, true), of("smoke", false, true)]);
+}
+
+#[test]
+fn verification_leaves_out_known_checks_only() {
+    let with = |skip: &str| {
+        let line = "region = \"eu-west-1\"";
+        Config::parse(&GOOD.replace(line, &format!("{line}\nverify.skip = \"{skip}\"")), "bp.toml")
+    };
+    let skips = with("secrets, tls").unwrap().environment("prod").unwrap().verify_skips.clone();
+    assert_eq!(skips, [CheckKind::Secrets, CheckKind::Tls]);
+    assert!(Config::parse(GOOD, "bp.toml").unwrap().environment("prod").unwrap().verify_skips.is_empty());
+    let error = with("tsl").unwrap_err().to_string();
+    assert!(error.contains("\"tsl\" is not a check: expected one of rollout, "), "{error}");
 }

@@ -292,3 +292,30 @@ eks.environment.MODE = "prod""#;
     assert_eq!(release.variables_key.as_deref(), Some("env"));
     assert_eq!((eks.variables["MODE"].as_str(), eks.variables["DEPLOY_PLATFORM"].as_str()), ("prod", "eks"));
 }
+
+#[test]
+fn reads_the_paths_of_a_service_and_of_its_targets() {
+    let paths = "paths = [\"services/web\", \"!**/*.md\"]\neks.paths = [\"deploy/k8s\"]\n";
+    let text = SERVICES.replacen("after = \"worker\"\n", &format!("after = \"worker\"\n{paths}"), 1);
+    let config = Config::parse(&text, "bp.toml").unwrap();
+    let [web, worker] = config.environment("prod").unwrap().services() else { panic!() };
+    let ecs = web.paths.of(DeployPlatform::Ecs);
+    assert!(ecs.matches("services/web/main.rs") && !ecs.matches("services/web/README.md"));
+    assert!(web.paths.of(DeployPlatform::Eks).matches("deploy/k8s/web.yaml"));
+    assert!(!web.paths.of(DeployPlatform::Eks).matches("services/web/main.rs"));
+    assert!(worker.paths.of(DeployPlatform::Ecs).is_empty());
+    let alone = web.clone().without(DeployPlatform::Eks);
+    assert!(alone.has_ecs() && !alone.has_eks());
+    for (from, to, message) in [
+        ("\"services/web\"", "\"/services/web\"", "remove the leading slash"),
+        ("[\"deploy/k8s\"]", "\"deploy/k8s\"", "`eks.paths` is a list of strings, found a string"),
+        ("[\"deploy/k8s\"]", "[]", "expected path patterns"),
+    ] {
+        let error = Config::parse(&text.replacen(from, to, 1), "bp.toml").unwrap_err().to_string();
+        assert!(error.starts_with("bp.toml:1") && error.contains(message), "{to}: {error}");
+    }
+    // Those of one service cannot be set for all.
+    let all = SERVICES.replacen("eks.cluster = \"prod\"\n", "eks.cluster = \"prod\"\npaths = [\"src\"]\n", 1);
+    let error = Config::parse(&all, "bp.toml").unwrap_err().to_string();
+    assert!(error.contains("`paths` applies to one service"), "{error}");
+}

@@ -175,6 +175,30 @@ impl ImageArgs {
         self.resolve_with(delivery, async |resolver, wanted| resolver.resolve(wanted).await).await
     }
 
+    /// As [`find`](Self::find), but an image whose digest is known need not be in the registry: without it, the digests
+    /// of its platforms are those of the artifact.
+    ///
+    /// # Errors
+    /// When neither specifies an image, or its digest is not known and it cannot be resolved.
+    ///
+    /// # Permissions
+    /// Those of [`wait_for_image`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub(crate) async fn known(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
+        let (wanted, known) = self.wanted(delivery)?;
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let digest = DigestRef::try_from(wanted);
+        match (self.find(delivery).await, digest) {
+            (Ok(image), _) => Ok(image),
+            (Err(_), Ok(digest)) => Ok(digest.into()),
+            (Err(failure), Err(_)) => Err(failure),
+        }
+    }
+
     /// As [`find`](Self::find), but waits until the image exists; `ui` shows the progress.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Command-line arguments shared by several programs. Flags win over environment variables, which win over `bp.toml`.
 
+mod changes;
 mod config;
 mod copy;
 mod delivery;
@@ -12,8 +13,10 @@ use std::time::Duration;
 use bp_artifact::time::parse_duration;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource};
 
+pub(crate) use self::changes::{concern_any, skipped};
 pub(crate) use self::end::{End, conclude, rolled_back, worst};
 pub use self::{
+    changes::ChangedArgs,
     config::{ConfigArgs, FileArgs},
     copy::{CopyArgs, JobsArgs, OtherName, ReplicationArgs, TransferArgs},
     delivery::{

@@ -1,6 +1,6 @@
 //! Task definition settings of `bp.toml`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use bp_artifact::config::{EcsConfig, ServiceConfig};
 use bp_ecs::{ContainerOverlay, EcsTarget, Error, OneOff, Overlay, TaskDefinition};
@@ -23,12 +23,19 @@ impl Build {
 }
 
 /// The overlay on the task definition: tags, sizes, and the container's variables, secrets and log options.
-pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str, build: &Build) -> Overlay {
+/// `secrets` are those of `ecs`, pinned or not.
+pub(super) fn overlay(
+    service: &ServiceConfig,
+    ecs: &EcsConfig,
+    secrets: &BTreeMap<String, String>,
+    container: &str,
+    build: &Build,
+) -> Overlay {
     let mut own = ContainerOverlay::default();
     for (name, value) in &ecs.variables {
         own = own.variable(name, value);
     }
-    for (name, reference) in &ecs.secrets {
+    for (name, reference) in secrets {
         own = own.secret(name, reference);
     }
     for (name, value) in &ecs.log_options {

@@ -35,6 +35,7 @@ pub struct Delivery {
     poll_interval: Option<Duration>,
     take_over: bool,
     accept_unproven_rollback: bool,
+    pins: bool,
     build: Build,
 }
 
@@ -50,6 +51,7 @@ impl Delivery {
             poll_interval: None,
             take_over: false,
             accept_unproven_rollback: false,
+            pins: true,
             build: Build::default(),
         }
     }
@@ -79,6 +81,13 @@ impl Delivery {
         self
     }
 
+    /// Does not look up the versions of secrets, whatever `ecs.pin-secrets` is: for targets that deploy no new definition,
+    /// such as those of a rollback.
+    pub fn without_pins(mut self) -> Self {
+        self.pins = false;
+        self
+    }
+
     /// Overrides the interval at which ECS services are polled.
     pub fn poll_interval(mut self, poll_interval: Duration) -> Self {
         self.poll_interval = Some(poll_interval);
@@ -89,11 +98,12 @@ impl Delivery {
     ///
     /// # Errors
     /// When no service is configured, `ecs.container` is missing and the task definition has several containers, the
-    /// file of `ecs.definition` is invalid, or `ecs.schedules` requires the feature `schedules`.
+    /// file of `ecs.definition` is invalid, `ecs.schedules` requires the feature `schedules`, or a secret cannot be pinned
+    /// to its version.
     ///
     /// # Permissions
     /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, if bp.toml has no `ecs.container` or `limits.failures`
-    /// is a percentage.
+    /// is a percentage; with `ecs.pin-secrets` those of [`bp_secrets::pin`].
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.
@@ -132,7 +142,12 @@ impl Delivery {
             Some(container) => container.clone(),
             None => service.definition().await?.only_container().map_err(ecs::container_not_named)?,
         };
-        let overlay = ecs::overlay(&self.service, ecs, &first, &self.build);
+        let secrets = if ecs.pin_secrets && self.pins {
+            crate::secrets::pinned(&ecs.secrets, &self.clients).await?
+        } else {
+            ecs.secrets.clone()
+        };
+        let overlay = ecs::overlay(&self.service, ecs, &secrets, &first, &self.build);
         let service = service.container(first).overlay(overlay);
         #[cfg(feature = "logs")]
         let service = service.logs(self.clients.logs());
@@ -228,10 +243,13 @@ impl Delivery {
 
     /// These manifests, named after the service, or after the repository of the only one.
     pub(crate) async fn manifests_of(&self, set: ManifestSet) -> Result<Manifests, Failure> {
+        Ok(self.namespace().await?.manifests(self.manifests_name(), set, self.eks_workload_options()?))
+    }
+
+    fn manifests_name(&self) -> String {
         let path = self.service.repository.path();
         let of_repository = || path.rsplit('/').next().unwrap_or(path).to_owned();
-        let name = self.service.name.as_ref().map_or_else(of_repository, ToString::to_string);
-        Ok(self.namespace().await?.manifests(name, set, self.eks_workload_options()?))
+        self.service.name.as_ref().map_or_else(of_repository, ToString::to_string)
     }
 
     #[cfg(feature = "helm")]
@@ -411,6 +429,25 @@ impl Delivery {
     /// Cancel safe: reads only.
     pub async fn targets(&self) -> Result<Vec<Arc<dyn Target>>, Failure> {
         Ok(self.on_platforms().await?.into_iter().map(|(_, target)| target).collect())
+    }
+
+    /// The platforms and the names of the service's targets, without reading anything: `ecs/<cluster>/<service>`,
+    /// `eks/<cluster>/<namespace>/<object>`.
+    pub fn target_names(&self) -> Vec<(DeployPlatform, String)> {
+        let mut names = Vec::new();
+        if let Ok(ecs) = self.service.ecs() {
+            let name = |arn: &str| arn.rsplit('/').next().unwrap_or(arn).to_owned();
+            names.push((DeployPlatform::Ecs, format!("ecs/{}/{}", name(&ecs.cluster), name(&ecs.service))));
+        }
+        if let Ok(eks) = self.service.eks() {
+            let object = match &eks.object {
+                EksObject::Workload(workload) => workload.to_string(),
+                EksObject::Release(release) => format!("helm/{}", release.name),
+                EksObject::Manifests(_) => format!("manifests/{}", self.manifests_name()),
+            };
+            names.push((DeployPlatform::Eks, format!("eks/{}/{}/{object}", eks.cluster, eks.namespace)));
+        }
+        names
     }
 
     async fn on_platforms(&self) -> Result<Vec<(DeployPlatform, Arc<dyn Target>)>, Failure> {

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{ExitCode, config::EksObject};
+use bp_artifact::{
+    ExitCode,
+    config::{DeployPlatform, EksObject},
+};
 use bp_eks::{
     HelmRelease,
     helm::{HelmFlags, HelmRevision, ImageKeys},
@@ -10,7 +13,9 @@ use bp_eks::{
 
 use crate::{
     Delivery, Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude},
+    cli::{
+        ChangedArgs, DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, TakeOverArgs, conclude,
+    },
     program::Verb,
 };
 
@@ -33,6 +38,8 @@ pub struct DeployHelm {
     fields: TakeOverArgs,
     #[command(flatten)]
     receipt: ReceiptArgs,
+    #[command(flatten)]
+    changed: ChangedArgs,
     #[command(flatten)]
     on_cancel: RollbackOnCancelArgs,
     /// Further flags of helm upgrade, each with its value in the same argument, such as --labels=team=shop
@@ -102,6 +109,8 @@ const UPGRADE: &[&str] = &[
     "digest-key",
     "receipt",
     "rollback-on-cancel",
+    "changed-since",
+    "changed-paths",
 ];
 
 #[derive(Debug, clap::Subcommand)]
@@ -135,6 +144,9 @@ impl Verb for DeployHelm {
         }
         let flags = HelmFlags::parse(self.helm_flags.iter().cloned())?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        if !self.changed.concern(&delivery, DeployPlatform::Eks, &ui).await? {
+            return Ok(ExitCode::Done);
+        }
         let delivery = if case.is_none() { self.delivery.image.describe(delivery)? } else { delivery };
         let release = self.target(&delivery).await?;
         match self.command {

@@ -2,12 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-use bp_artifact::ExitCode;
+use bp_artifact::{ExitCode, config::DeployPlatform};
 use bp_eks::manifests::ManifestSet;
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, TakeOverArgs, conclude},
+    cli::{ChangedArgs, DeliveryArgs, End, GivenFlags, ReceiptArgs, TakeOverArgs, conclude},
     program::Verb,
 };
 
@@ -23,6 +23,8 @@ pub struct DeployManifests {
     fields: TakeOverArgs,
     #[command(flatten)]
     receipt: ReceiptArgs,
+    #[command(flatten)]
+    changed: ChangedArgs,
     /// File or directory of manifests, or - for standard input, such as the output of kubectl kustomize; repeatable;
     /// defaults to eks.manifests of bp.toml
     #[arg(short = 'f', long, value_name = "PATH")]
@@ -47,6 +49,9 @@ impl Verb for DeployManifests {
         }
         let set = self.read()?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        if !self.changed.concern(&delivery, DeployPlatform::Eks, &ui).await? {
+            return Ok(ExitCode::Done);
+        }
         let delivery = self.delivery.image.describe(delivery)?;
         let mut manifests = delivery.manifests(set).await?;
         if self.allow_tags {

@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use crate::{
     Delivery, Failure, Ui, actor,
     cli::{
-        EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ReceiptArgs, RollbackArgs,
+        ChangedArgs, EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ReceiptArgs, RollbackArgs,
         RollbackOnCancelArgs, ServicesArgs, TakeOverArgs, WaitArgs, rolled_back,
     },
     gates,
@@ -29,6 +29,8 @@ pub struct DualDeploy {
     environment: EnvironmentArgs,
     #[command(flatten)]
     services: ServicesArgs,
+    #[command(flatten)]
+    changed: ChangedArgs,
     #[command(flatten)]
     image: ImageArgs,
     #[command(flatten)]
@@ -70,6 +72,13 @@ impl Verb for DualDeploy {
         let deliveries = self.environment.open_services(&self.services).await?;
         if self.image.image().is_some() && deliveries.len() > 1 {
             return Err(Failure::bad_input("--image is the image of one service: choose one with --service"));
+        }
+        let has_target = |delivery: &Delivery| delivery.service.has_ecs() || delivery.service.has_eks();
+        let had_targets = deliveries.iter().any(has_target);
+        let deliveries = self.changed.select(deliveries, &ui).await?;
+        if deliveries.is_empty() && had_targets {
+            ui.say("nothing to deploy: no change concerns a target");
+            return Ok(ExitCode::Done);
         }
         let resolved = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
         let services = try_join_all(resolved).await?;

@@ -26,6 +26,7 @@ mod status;
 mod switch_traffic;
 mod verify;
 mod wait;
+mod with_secrets;
 
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
@@ -51,6 +52,7 @@ pub use self::{
     switch_traffic::SwitchTraffic,
     verify::Verify,
     wait::Wait,
+    with_secrets::WithSecrets,
 };
 use std::process::ExitCode;
 
@@ -99,6 +101,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<SwitchTraffic>(),
         Entry::of::<Verify>(),
         Entry::of::<Wait>(),
+        Entry::of::<WithSecrets>(),
     ]
 }
 

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use bp_artifact::{
-    Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector, text::single_line,
+    Artifact, ExitCode, ImageRef, Tag,
+    config::{DeployPlatform, ServiceConfig},
+    select::TagSelector,
+    text::single_line,
 };
 use bp_promote::copy::RunPlan;
 use tokio::time::Instant;
@@ -51,6 +54,8 @@ pub struct Promote {
     #[command(flatten)]
     services: cli::ServicesArgs,
     #[command(flatten)]
+    changed: cli::ChangedArgs,
+    #[command(flatten)]
     copy: CopyArgs,
     #[command(flatten)]
     wait: cli::ImageTimeoutArgs,
@@ -95,6 +100,11 @@ impl Verb for Promote {
             (true, _) | (_, Some(_)) => None,
         };
         let services = to.choose(&self.services.services, self.services.all)?;
+        let services = self.changed(services, &ui).await?;
+        if services.is_empty() {
+            ui.say("nothing to promote: no change concerns a service");
+            return Ok(ExitCode::Done);
+        }
         let session = Session::from_env()?;
         let (reads, writes) = (session.open(from).await?, session.open(to).await?);
         let mut options = self.copy.options()?;
@@ -191,6 +201,22 @@ impl Verb for Promote {
 }
 
 impl Promote {
+    /// The services that a change concerns. The others are reported.
+    async fn changed<'s>(
+        &self,
+        services: Vec<&'s ServiceConfig>,
+        ui: &Ui,
+    ) -> Result<Vec<&'s ServiceConfig>, Failure> {
+        let Some(changes) = self.changed.changes().await? else { return Ok(services) };
+        let (left, skipped): (Vec<_>, Vec<_>) =
+            services.into_iter().partition(|service| cli::concern_any(&changes, service));
+        for service in skipped {
+            let reason = changes.reason(service, DeployPlatform::Ecs);
+            cli::skipped(ui, &service.repository.to_string(), &reason);
+        }
+        Ok(left)
+    }
+
     /// The image under the names of --as, if there are any.
     fn named(&self, image: Pair) -> Vec<Pair> {
         if self.names.is_empty() {

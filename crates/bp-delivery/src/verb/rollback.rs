@@ -116,6 +116,7 @@ impl Rollback {
         let mut deliveries = Vec::new();
         for delivery in self.environment.open_all(&[]).await? {
             let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
+            let delivery = delivery.without_pins();
             if has("ecs/") && delivery.service.has_ecs() {
                 targets.push(Arc::new(delivery.ecs().await?));
             }
@@ -198,7 +199,7 @@ impl Rollback {
         let mut targets = Vec::new();
         for delivery in self.environment.open_services(&self.services).await? {
             let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
-            targets.extend(delivery.targets().await?);
+            targets.extend(delivery.without_pins().targets().await?);
         }
         if !self.no_receipt {
             ui.say(format!("no {RECEIPT}: using the previous revisions that ECS and Kubernetes report"));

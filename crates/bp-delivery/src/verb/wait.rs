@@ -97,7 +97,7 @@ impl Wait {
     async fn watch(&self, delivery: &Delivery) -> Result<Vec<Watched>, Failure> {
         let mut watched = Vec::new();
         if delivery.service.has_ecs() {
-            let mut target = delivery.ecs().await?;
+            let mut target = delivery.clone().without_pins().ecs().await?;
             for image in images(delivery, target.current().await?).await {
                 target = target.known_image(image);
             }

@@ -67,6 +67,23 @@ impl EksTarget {
     pub async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups) -> Result<Preflight, Error> {
         self.0.preflight(image, lookups).await
     }
+
+    /// Checks whether the Secrets and ConfigMaps exist to which the workload's pod template refers, with their keys.
+    /// Optional references do not count.
+    ///
+    /// # Errors
+    /// When the workload cannot be read. A lookup that fails is a finding, not an error.
+    ///
+    /// # Permissions
+    /// RBAC: `get` on the workload's resource. Optional, without them the finding is unknown: `get` on `secrets` and
+    /// `configmaps`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
+    pub async fn check_references(&self) -> Result<Vec<Finding>, Error> {
+        let live = self.0.api.workload().await?;
+        Ok(self.0.api.references(live.template()).await)
+    }
 }
 
 impl WorkloadRollout {

@@ -37,7 +37,9 @@ impl WorkloadRollout {
         if self.options.restart {
             annotations.insert(RESTARTED_AT.to_owned(), TimeSource::system().now().to_string());
         }
-        if self.options.restart_on_config {
+        let known = &live.template()["metadata"]["annotations"][CHECKSUM];
+        // Without references there is nothing that could change.
+        if self.options.restart_on_config && (known.is_string() || !references(live.template()).is_empty()) {
             let checksum = self.checksum(live).await?;
             if live.template()["metadata"]["annotations"][CHECKSUM] != checksum.as_str() {
                 annotations.insert(CHECKSUM.to_owned(), checksum);

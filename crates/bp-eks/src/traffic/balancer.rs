@@ -61,7 +61,7 @@ pub(super) async fn check_alb(namespace: &Scope, ingress: &Ingress) -> Result<()
 
 /// The controllers by IngressClass. Without permission to list IngressClasses, the annotations and the class name
 /// decide.
-async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficError> {
+pub(super) async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficError> {
     let listed = Api::<IngressClass>::all(namespace.client.clone()).list(&ListParams::default()).await;
     let classes = match listed {
         Ok(list) => list.items,
@@ -73,7 +73,6 @@ async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficE
 }
 
 /// The ARNs of the target groups in which a controller registers the Service's pods.
-#[cfg(feature = "elbv2")]
 pub(super) async fn target_groups(namespace: &Scope, service: &str) -> Result<Vec<String>, TrafficError> {
     let mut arns = Vec::new();
     for (group, version) in BINDINGS {
@@ -114,7 +113,7 @@ pub(super) fn backends(ingress: &Ingress) -> impl Iterator<Item = &IngressBacken
 }
 
 /// Whether an Ingress sends traffic to a Service, as a backend or in an ALB action annotation.
-fn refers(ingress: &Ingress, service: &str) -> bool {
+pub(super) fn refers(ingress: &Ingress, service: &str) -> bool {
     let backend = |backend: &IngressBackend| backend.service.as_ref().is_some_and(|s| s.name == service);
     let action = |(key, text): (&String, &String)| {
         let action: Value = serde_json::from_str(text).unwrap_or_default();
@@ -125,7 +124,7 @@ fn refers(ingress: &Ingress, service: &str) -> bool {
 }
 
 /// Whether an Application Load Balancer serves an Ingress.
-fn is_alb(ingress: &Ingress, classes: &BTreeMap<String, String>) -> bool {
+pub(super) fn is_alb(ingress: &Ingress, classes: &BTreeMap<String, String>) -> bool {
     let annotations = ingress.annotations();
     let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
     if let Some(controller) = class.and_then(|class| classes.get(class)) {

@@ -8,6 +8,7 @@ mod api;
 mod balancer;
 mod blue_green;
 mod error;
+mod exposure;
 mod ingress;
 mod labels;
 mod pods;
@@ -22,5 +23,6 @@ pub use blue_green::{
     target::BlueGreen,
 };
 pub use error::TrafficError;
+pub use exposure::{Entry, Exposure};
 pub use ingress::target::IngressSwitch;
 pub use weights::target::{ServiceShare, TrafficShares, WeightedTraffic};

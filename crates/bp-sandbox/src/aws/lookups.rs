@@ -1,4 +1,4 @@
-//! Models of read-only APIs: IAM roles, and target groups of Elastic Load Balancing.
+//! Models of read-only APIs: IAM roles, and load balancers and target groups of Elastic Load Balancing.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::wire::{ApiError, Call, Protocol, escape, request_id, xml};
 use crate::{body::Body, sync::lock};
 
+/// The load balancer of all target groups.
+pub(super) const LOAD_BALANCER: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:111111111111:loadbalancer/app/shop/0123456789abcdef";
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'-');
 
 /// The roles and target groups.
@@ -18,6 +21,8 @@ pub(super) struct Lookups {
     roles: Mutex<BTreeMap<(String, String), String>>,
     /// ARN -> target type, and whether a load balancer uses it.
     target_groups: Mutex<BTreeMap<String, (String, bool)>>,
+    /// ARN -> DNS name and state of the load balancer.
+    load_balancers: Mutex<BTreeMap<String, (String, String)>>,
     /// ARN -> the addresses of the registered targets, each with its state.
     targets: Mutex<BTreeMap<String, Vec<(String, String)>>>,
 }
@@ -33,6 +38,11 @@ impl Lookups {
         groups.insert(arn.to_owned(), (target_type.to_owned(), behind_load_balancer));
     }
 
+    pub(super) fn set_load_balancer(&self, arn: &str, dns_name: &str, state: &str) {
+        let mut balancers = lock(&self.load_balancers);
+        balancers.insert(arn.to_owned(), (dns_name.to_owned(), state.to_owned()));
+    }
+
     pub(super) fn set_targets(&self, arn: &str, targets: &[(&str, &str)]) {
         let owned = targets.iter().map(|(address, state)| ((*address).to_owned(), (*state).to_owned()));
         lock(&self.targets).insert(arn.to_owned(), owned.collect());
@@ -43,6 +53,9 @@ impl Lookups {
             ("iam", "GetRole") => ("https://iam.amazonaws.com/doc/2010-05-08/", self.role(call)),
             ("elasticloadbalancing", "DescribeTargetGroups") => {
                 ("http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/", self.groups(call))
+            }
+            ("elasticloadbalancing", "DescribeLoadBalancers") => {
+                ("http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/", self.balancers(call))
             }
             ("elasticloadbalancing", "DescribeTargetHealth") => {
                 ("http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/", self.health(call))
@@ -88,11 +101,7 @@ impl Lookups {
             let (kind, behind) = groups.get(arn).ok_or_else(|| {
                 ApiError::new(400, "TargetGroupNotFound", "One or more target groups not found")
             })?;
-            let balancers = if *behind {
-                "<member>arn:aws:elasticloadbalancing:eu-central-1:1:loadbalancer/app/shop/1</member>"
-            } else {
-                ""
-            };
+            let balancers = if *behind { format!("<member>{LOAD_BALANCER}</member>") } else { String::new() };
             let arn = escape(arn);
             Ok(format!(
                 "<member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>{kind}</TargetType>\
@@ -101,6 +110,28 @@ impl Lookups {
         };
         let members: Result<String, ApiError> = requested.map(member).collect();
         Ok(format!("<TargetGroups>{}</TargetGroups>", members?))
+    }
+
+    fn balancers(&self, call: &Call) -> Result<String, ApiError> {
+        let balancers = lock(&self.load_balancers);
+        let requested = (1..)
+            .map(|n| call.text(&format!("LoadBalancerArns.member.{n}")))
+            .take_while(|arn| !arn.is_empty());
+        let member = |arn: &str| {
+            let (dns_name, state) = balancers.get(arn).ok_or_else(|| {
+                let message = format!("Load balancers '[{arn}]' not found");
+                ApiError::new(400, "LoadBalancerNotFound", message)
+            })?;
+            Ok(format!(
+                "<member><LoadBalancerArn>{}</LoadBalancerArn><DNSName>{}</DNSName><State><Code>{}</Code></State>\
+                 </member>",
+                escape(arn),
+                escape(dns_name),
+                escape(state)
+            ))
+        };
+        let members: Result<String, ApiError> = requested.map(member).collect();
+        Ok(format!("<LoadBalancers>{}</LoadBalancers>", members?))
     }
 
     fn health(&self, call: &Call) -> Result<String, ApiError> {

@@ -128,6 +128,12 @@ impl Aws {
         self.lookups.create_target_group(arn, target_type, behind_load_balancer);
     }
 
+    /// Sets the DNS name and the state (`provisioning`, `active`, `active_impaired`, `failed`) of the load balancer of all
+    /// target groups that are [behind one](Self::target_group).
+    pub fn load_balancer(&self, dns_name: &str, state: &str) {
+        self.lookups.set_load_balancer(lookups::LOAD_BALANCER, dns_name, state);
+    }
+
     /// Sets the targets of a target group that Elastic Load Balancing reports: addresses with their states, such as
     /// `healthy`.
     pub fn targets(&self, arn: &str, targets: &[(&str, &str)]) {

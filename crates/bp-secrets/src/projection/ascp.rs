@@ -26,12 +26,20 @@ pub struct SecretProviderClass {
     namespace: Option<String>,
     failover_region: Option<String>,
     synced: Option<String>,
+    pod_identity: bool,
 }
 
 impl SecretProviderClass {
     /// A class with this name.
     pub fn new(name: &str) -> Self {
-        SecretProviderClass { name: name.to_owned(), namespace: None, failover_region: None, synced: None }
+        let name = name.to_owned();
+        SecretProviderClass {
+            name,
+            namespace: None,
+            failover_region: None,
+            synced: None,
+            pod_identity: false,
+        }
     }
 
     /// Sets the namespace.
@@ -52,6 +60,13 @@ impl SecretProviderClass {
         self
     }
 
+    /// Reads with the role of an EKS Pod Identity association, instead of one in an annotation of the service account
+    /// (IRSA).
+    pub fn pod_identity(mut self) -> Self {
+        self.pod_identity = true;
+        self
+    }
+
     /// The Kubernetes object. All keys of one secret share one entry of `objects`, and so one API call.
     ///
     /// # Errors
@@ -69,6 +84,9 @@ impl SecretProviderClass {
         let mut parameters = json!({ "objects": Value::Array(objects).to_string() });
         if let Some(region) = region {
             parameters["region"] = json!(region);
+        }
+        if self.pod_identity {
+            parameters["usePodIdentity"] = json!("true");
         }
         if let Some(region) = &self.failover_region {
             parameters["failoverRegion"] = json!(region);

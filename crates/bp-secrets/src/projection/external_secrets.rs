@@ -319,23 +319,28 @@ fn reference(
     Ok(Reference::from(secret))
 }
 
-/// A `ClusterSecretStore` for one service in one region, which reads with the IAM role of a service account, given as
-/// namespace and name.
+/// A `ClusterSecretStore` for one service in one region, which reads with the IAM role of a service account (IRSA), given
+/// as namespace and name.
 pub fn cluster_store(name: &str, service: Service, region: &str, service_account: (&str, &str)) -> Value {
+    let (namespace, account) = service_account;
+    let mut store = controller_store(name, service, region);
+    store["spec"]["provider"]["aws"]["auth"] =
+        json!({ "jwt": { "serviceAccountRef": { "name": account, "namespace": namespace } } });
+    store
+}
+
+/// A `ClusterSecretStore` for one service in one region, which reads with the IAM role of the operator's own pods, as with
+/// EKS Pod Identity.
+pub fn controller_store(name: &str, service: Service, region: &str) -> Value {
     let service = match service {
         Service::SecretsManager => "SecretsManager",
         Service::Ssm => "ParameterStore",
     };
-    let (namespace, account) = service_account;
     json!({
         "apiVersion": VERSION,
         "kind": "ClusterSecretStore",
         "metadata": { "name": name },
-        "spec": { "provider": { "aws": {
-            "service": service,
-            "region": region,
-            "auth": { "jwt": { "serviceAccountRef": { "name": account, "namespace": namespace } } },
-        }}},
+        "spec": { "provider": { "aws": { "service": service, "region": region } } },
     })
 }
 

@@ -2,12 +2,12 @@
 
 mod options;
 
-use bp_artifact::ExitCode;
+use bp_artifact::{ExitCode, config::DeployPlatform};
 
 use self::options::{EcsArgs, Wanted};
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackArgs, conclude},
+    cli::{ChangedArgs, DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackArgs, conclude},
     program::Verb,
 };
 
@@ -23,6 +23,8 @@ pub struct DeployEcs {
     #[command(flatten)]
     receipt: ReceiptArgs,
     #[command(flatten)]
+    changed: ChangedArgs,
+    #[command(flatten)]
     ecs: EcsArgs,
 }
 
@@ -30,15 +32,20 @@ impl Verb for DeployEcs {
     const NAME: &'static str = "deploy-ecs";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let DeployEcs { given, delivery: args, rollback, receipt, ecs } = self;
+        let DeployEcs { given, delivery: args, rollback, receipt, changed, ecs } = self;
         if ecs.revision.is_some() {
-            given.refuse(&["artifact", "image-timeout", "accept-unproven-rollback"], "with --revision")?;
+            let unused =
+                ["artifact", "image-timeout", "accept-unproven-rollback", "changed-since", "changed-paths"];
+            given.refuse(&unused, "with --revision")?;
         }
         ecs.on_cancel.check(&ecs.no_wait)?;
         if ecs.check {
             given.refuse(&["image-timeout", "receipt"], "with --check")?;
         }
         let mut delivery = args.open().await?.accept_unproven_rollback(rollback.accept_unproven_rollback);
+        if !changed.concern(&delivery, DeployPlatform::Ecs, &ui).await? {
+            return Ok(ExitCode::Done);
+        }
         if ecs.revision.is_none() {
             delivery = args.image.describe(delivery)?;
             ecs.refuse_skipped_steps(delivery.service.ecs()?)?;

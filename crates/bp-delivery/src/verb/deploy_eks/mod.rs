@@ -4,14 +4,15 @@ mod options;
 
 use bp_artifact::{
     ExitCode,
-    config::{EksObject, WorkloadKind},
+    config::{DeployPlatform, EksObject, WorkloadKind},
 };
 
 use self::options::EksArgs;
 use crate::{
     Failure, Ui,
     cli::{
-        DeliveryArgs, GivenFlags, ReceiptArgs, RollbackArgs, RollbackOnCancelArgs, TakeOverArgs, conclude,
+        ChangedArgs, DeliveryArgs, GivenFlags, ReceiptArgs, RollbackArgs, RollbackOnCancelArgs, TakeOverArgs,
+        conclude,
     },
     program::Verb,
 };
@@ -30,6 +31,8 @@ pub struct DeployEks {
     #[command(flatten)]
     receipt: ReceiptArgs,
     #[command(flatten)]
+    changed: ChangedArgs,
+    #[command(flatten)]
     eks: EksArgs,
     #[command(flatten)]
     on_cancel: RollbackOnCancelArgs,
@@ -47,6 +50,9 @@ impl Verb for DeployEks {
         self.on_cancel.check(&self.eks.no_wait)?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let delivery = delivery.accept_unproven_rollback(self.rollback.accept_unproven_rollback);
+        if !self.changed.concern(&delivery, DeployPlatform::Eks, &ui).await? {
+            return Ok(ExitCode::Done);
+        }
         let delivery = self.delivery.image.describe(delivery)?;
         if let EksObject::Workload(workload) = &delivery.service.eks()?.object
             && matches!(workload.kind, WorkloadKind::Job | WorkloadKind::CronJob)

@@ -1,10 +1,11 @@
 //! Switch traffic on EKS: blue/green by slots, an Ingress between two Services, or in steps by weights.
 
 mod shift;
+mod smoke;
 
 use std::time::Duration;
 
-use bp_artifact::{ExitCode, time::parse_duration};
+use bp_artifact::{ExitCode, deploy::GateName, time::parse_duration};
 use bp_eks::IngressSwitch;
 
 use self::shift::ShiftArgs;
@@ -49,6 +50,12 @@ enum TrafficCommand {
         /// Watch the new pods under traffic for this time, and switch back if they fail
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         bake: Option<Duration>,
+        /// Gates of bp.toml that are checked before any traffic moves, separated by commas
+        #[arg(long, value_name = "GATE", value_delimiter = ',')]
+        smoke: Vec<GateName>,
+        /// Gates of bp.toml that are checked after the traffic has moved; if one fails, it is returned; separated by commas
+        #[arg(long, value_name = "GATE", value_delimiter = ',')]
+        checks: Vec<GateName>,
     },
     /// Switch the traffic back to the previous slot
     Back,
@@ -117,12 +124,19 @@ impl Verb for SwitchTraffic {
                 let receipt = self.receipt.start(&ui, &service, &image).await?;
                 conclude(&ui, Some(receipt), ui.follow(service.stage(&image)).await.map(End::Ended))
             }
-            TrafficCommand::Switch { bake } => {
+            TrafficCommand::Switch { bake, smoke, checks } => {
                 let image = self.delivery.image(&delivery, &ui).await?;
+                smoke::before(&ui, &delivery, &image, &smoke).await?;
                 let service = service.bake(bake.unwrap_or_default());
                 let receipt = self.receipt.start(&ui, &service, &image).await?;
                 let end = ui.follow(service.switch(&image)).await.map(End::Ended);
-                let end = self.on_cancel.end(&ui, &service, &receipt, end).await;
+                let end = match self.on_cancel.end(&ui, &service, &receipt, end).await {
+                    Ok(End::Ended(outcome)) if outcome.verdict().is_success() && !checks.is_empty() => {
+                        let ended = (outcome, self.on_cancel.rollback_on_cancel);
+                        smoke::after(&ui, &delivery, &image, &checks, &service, ended).await
+                    }
+                    end => end,
+                };
                 conclude(&ui, Some(receipt), end)
             }
             TrafficCommand::Back => Ok(ui.ended(ui.follow(service.switch_back()).await?)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::smoke;
 use crate::{
     Delivery, Failure, Ui,
     cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackOnCancelArgs, conclude},
@@ -9,6 +10,7 @@ use crate::{
 use bp_artifact::{
     ExitCode,
     config::{TrafficConfig, TrafficObject, TrafficSteps},
+    deploy::GateName,
     time::parse_duration,
 };
 
@@ -35,6 +37,12 @@ pub(super) struct ShiftArgs {
     /// Watch the new pods under traffic for this time, and switch back if they fail
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     bake: Option<Duration>,
+    /// Gates of bp.toml that are checked before any traffic moves, separated by commas
+    #[arg(long, value_name = "GATE", value_delimiter = ',')]
+    smoke: Vec<GateName>,
+    /// Gates of bp.toml that are checked after the traffic has moved; if one fails, it is returned; separated by commas
+    #[arg(long, value_name = "GATE", value_delimiter = ',')]
+    checks: Vec<GateName>,
     /// Restore the weights before the last shift, in one step
     #[arg(long = "return", conflicts_with = "show")]
     back: bool,
@@ -57,7 +65,7 @@ impl ShiftArgs {
     /// Refuses the flags that have no effect.
     pub(super) fn check(&self, given: &GivenFlags) -> Result<(), Failure> {
         given.refuse(&["kubernetes-service", "slots", "label"], "with shift")?;
-        let of_shift = ["to-service", "steps", "bake"];
+        let of_shift = ["to-service", "steps", "bake", "smoke", "checks"];
         if self.back {
             given.refuse(IMAGE, "with --return")?;
             self.given.refuse(&of_shift, "with --return")?;
@@ -78,6 +86,7 @@ impl ShiftArgs {
             // Another object has its own action, and is shifted in the same way.
             (Some(mut given), Some(known)) => {
                 (given.steps, given.bake, given.checks) = (known.steps, known.bake, known.checks);
+                given.smoke = known.smoke;
                 given.target_health = known.target_health;
                 given
             }
@@ -92,6 +101,12 @@ impl ShiftArgs {
         config.action = self.action.clone().or(config.action);
         config.steps = self.steps.clone().unwrap_or(config.steps);
         config.bake = self.bake.unwrap_or(config.bake);
+        if !self.smoke.is_empty() {
+            config.smoke.clone_from(&self.smoke);
+        }
+        if !self.checks.is_empty() {
+            config.checks.clone_from(&self.checks);
+        }
         Ok(config)
     }
 
@@ -120,6 +135,7 @@ impl ShiftArgs {
         }
         let image = args.image(delivery, ui).await?;
         let traffic = delivery.weights(&config, Some(&image)).await?;
+        smoke::before(ui, delivery, &image, &config.smoke).await?;
         let receipt = receipt.start(ui, &traffic, &image).await?;
         let end = ui.follow(traffic.shift(self.to_service.as_deref(), Some(&image))).await.map(End::Ended);
         let end = on_cancel.end(ui, &traffic, &receipt, end).await;

@@ -1,18 +1,23 @@
-//! Check references to secrets, and print them for ECS or Kubernetes. Never shows a value.
+//! Check references to secrets, print and apply them, and roll out new versions. Never shows a value.
+
+mod apply;
+mod print;
+mod watch;
 
 use std::path::PathBuf;
 
 use bp_artifact::ExitCode;
 use bp_secrets::Depth;
 
+use self::{apply::ApplyArgs, print::PrintArgs, watch::WatchArgs};
 use crate::{
     Delivery, Failure, Session, Ui,
-    cli::{ConfigArgs, GivenFlags, ServiceArg},
+    cli::{ConfigArgs, ServiceArg},
     program::Verb,
-    secrets::{self, Form},
+    secrets,
 };
 
-/// Check references to secrets, and print them for ECS or Kubernetes; never shows a value
+/// Check references to secrets, print and apply them, and roll out new versions; never shows a value
 #[derive(Debug, clap::Args)]
 pub struct Secrets {
     #[command(subcommand)]
@@ -41,26 +46,13 @@ enum SecretsCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Print NAME=reference lines in the format of ECS, External Secrets Operator, the CSI driver or Kubernetes
-    Print {
-        #[command(flatten)]
-        given: GivenFlags,
-        /// File of NAME=reference lines
-        #[arg(long, value_name = "FILE")]
-        references: PathBuf,
-        /// Output format, by the consumer of the references
-        #[arg(long, value_enum)]
-        form: Form,
-        /// Name of the Kubernetes object
-        #[arg(long, default_value = "secrets")]
-        name: String,
-        /// Namespace of the Kubernetes object
-        #[arg(long)]
-        namespace: Option<String>,
-        /// Type of the Kubernetes Secret that the ExternalSecret creates, such as kubernetes.io/tls; defaults to Opaque
-        #[arg(id = "type", long, value_name = "TYPE")]
-        kind: Option<String>,
-    },
+    /// Print NAME=reference lines, and the objects around them, for ECS, External Secrets Operator, the CSI driver or
+    /// Kubernetes
+    Print(Box<PrintArgs>),
+    /// Create or update a Kubernetes Secret with the values; they are not printed
+    Apply(ApplyArgs),
+    /// Look once for new versions of an environment's secrets, and roll them out: for a scheduled job
+    Watch(Box<WatchArgs>),
 }
 
 impl Verb for Secrets {
@@ -88,22 +80,9 @@ impl Verb for Secrets {
                 }
                 Ok(secrets::verdict(&report))
             }
-            SecretsCommand::Print { given, references, form, name, namespace, kind } => {
-                if form == Form::Ecs {
-                    given.refuse(&["name", "namespace"], "with --form ecs")?;
-                }
-                if form != Form::ExternalSecret {
-                    given.refuse(&["type"], "without --form external-secret")?;
-                }
-                let bindings = secrets::of_file(&references)?;
-                let (namespace, kind) = (namespace.as_deref(), kind.as_deref());
-                let (object, warnings) = secrets::project(form, &name, namespace, kind, &bindings)?;
-                for warning in warnings {
-                    ui.say(format!("warning: {}: {}", warning.name, warning.lint));
-                }
-                ui.document(&object);
-                Ok(ExitCode::Done)
-            }
+            SecretsCommand::Print(print) => print.run(&ui),
+            SecretsCommand::Apply(apply) => apply.run(&ui).await,
+            SecretsCommand::Watch(watch) => watch.run(&ui).await,
         }
     }
 }
