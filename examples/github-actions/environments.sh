@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates the environments of the repository with their rules: prod waits for a reviewer and 30 minutes, and only main,
-# production and tags v* may deploy there; drift has no reviewers. Run it again to restore the rules.
+# production and tags v* may deploy there; drift and rotation have no reviewers. Run it again to restore the rules.
 #   GH_TOKEN=... ./environments.sh example/shop REVIEWER
 set -euo pipefail
 repository=$1
@@ -23,10 +23,12 @@ allow() {
 rules='"deployment_branch_policy":{"protected_branches":false,"custom_branch_policies":true}'
 environment staging <<<"{$rules}"
 environment drift <<<"{$rules}"
+environment rotation <<<"{$rules}"
 environment prod <<<"{\"wait_timer\":30,\"prevent_self_review\":true,
     \"reviewers\":[{\"type\":\"User\",\"id\":$reviewer}],$rules}"
 allow staging branch main
 allow staging tag 'v*'
 allow drift branch main
+allow rotation branch main
 allow prod branch main production
 allow prod tag 'v*'

@@ -24,9 +24,10 @@ const GITOPS_PLACES: [(&str, &str); 2] = [
 /// Not a workflow, but CloudFormation.
 const GITOPS_TEMPLATE: &str = "pod-identity.yml";
 /// CloudFormation templates.
-const TEMPLATES: [&str; 5] = [
+const TEMPLATES: [&str; 6] = [
     "examples/codepipeline/pipeline.yml",
     "examples/codepipeline/eks-on-push.yml",
+    "examples/codepipeline/rotate-on-schedule.yml",
     "examples/roles/github.yml",
     "examples/roles/environment.yml",
     "examples/gitops/pod-identity.yml",

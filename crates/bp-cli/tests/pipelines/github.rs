@@ -64,6 +64,7 @@ impl<'s> Run<'s> {
             "promote.yml" => include_str!("../../../../examples/github-actions/promote.yml"),
             "rollback.yml" => include_str!("../../../../examples/github-actions/rollback.yml"),
             "drift.yml" => include_str!("../../../../examples/github-actions/drift.yml"),
+            "rotate.yml" => include_str!("../../../../examples/github-actions/rotate.yml"),
             "branches.yml" => include_str!("../../../../examples/github-actions/branches.yml"),
             "gitops/promote.yml" => include_str!("../../../../examples/gitops/promote.yml"),
             other => panic!("no workflow {other}"),
@@ -318,15 +319,22 @@ fn compared(condition: &str, values: &BTreeMap<String, String>) -> bool {
 
 /// The values of each job of a matrix; one without a matrix.
 fn matrix(matrix: &Value, values: &BTreeMap<String, String>) -> Vec<BTreeMap<String, String>> {
-    let Some(include) = matrix["include"].as_array() else { return vec![values.clone()] };
-    let of = |entry: &Value| {
+    let with = |values: &BTreeMap<String, String>, name: &str, value: &Value| {
         let mut values = values.clone();
-        for (name, value) in entry.as_object().unwrap() {
-            values.insert(format!("matrix.{name}"), value.as_str().unwrap().to_owned());
-        }
+        values.insert(format!("matrix.{name}"), value.as_str().unwrap().to_owned());
         values
     };
-    include.iter().map(of).collect()
+    let Some(axes) = matrix.as_object() else { return vec![values.clone()] };
+    let [(name, list)] = axes.iter().collect::<Vec<_>>()[..] else { panic!("one axis is known") };
+    let list = list.as_array().unwrap();
+    if name == "include" {
+        let of = |entry: &Value| {
+            let entries = entry.as_object().unwrap();
+            entries.iter().fold(values.clone(), |values, (name, value)| with(&values, name, value))
+        };
+        return list.iter().map(of).collect();
+    }
+    list.iter().map(|value| with(values, name, value)).collect()
 }
 
 fn evaluated_map(map: &Value, values: &BTreeMap<String, String>) -> BTreeMap<String, String> {

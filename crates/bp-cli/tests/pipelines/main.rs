@@ -140,7 +140,7 @@ async fn the_rules_of_githubs_environments_are_set_once() {
     let rules = lines.iter().find(|(name, _)| *name == "prod").map(|(_, rules)| rules).unwrap();
     assert_eq!((&rules["wait_timer"], &rules["reviewers"][0]["id"]), (&json!(30), &json!(4711)));
     assert_eq!(rules["deployment_branch_policy"]["custom_branch_policies"], true);
-    assert_eq!(lines.len(), 6);
+    assert_eq!(lines.len(), 8);
     let policies = site.state("policies").unwrap();
     let mut policies: Vec<&str> = policies.lines().collect();
     policies.sort_unstable();
@@ -258,4 +258,46 @@ async fn a_push_to_ecr_is_deployed_to_eks_by_its_digest() {
         let eks = site.running(account, environment, "web")[1].clone();
         assert_eq!(eks, [image.digest()], "{environment}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_versions_of_secrets_are_rolled_out_on_a_schedule() {
+    let site = Site::new().await;
+    let aws = site.world.sandbox.aws();
+    let secrets = |account: &'static str| aws.secretsmanager(account, "eu-central-1");
+    let password = r#"{"password":"1"}"#;
+    let arns = [STAGING, PROD].map(|account| secrets(account).create("shop/db", password));
+    let mut config = std::fs::read_to_string(site.path("repository/bp.toml")).unwrap();
+    for (environment, arn) in ["staging", "prod"].iter().zip(&arns) {
+        let cluster = format!("ecs.cluster = \"{environment}\"\n");
+        let pins = format!("ecs.pin-secrets = \"on\"\necs.secrets.PASSWORD = \"{arn}:password::\"\n");
+        assert!(config.contains(&cluster));
+        config = config.replace(&cluster, &format!("{cluster}{pins}"));
+    }
+    site.commit("bp.toml", &config);
+    site.next("1.0.0");
+    Run::new(&site, "push", "refs/heads/main", SHA).workflow("deliver.yml", &[]).await.unwrap();
+    site.world.sandbox.clock().advance(std::time::Duration::from_secs(120));
+
+    let schedule = || Run::new(&site, "schedule", "refs/heads/main", HEAD);
+    let registered = || site.world.sandbox.ledger().count_of("ecs:RegisterTaskDefinition");
+    let before = registered();
+    schedule().workflow("rotate.yml", &[]).await.unwrap();
+    assert_eq!(registered(), before, "no version is new");
+    secrets(STAGING).rotate("shop/db", r#"{"password":"2"}"#);
+    schedule().workflow("rotate.yml", &[]).await.unwrap();
+    assert_eq!(registered(), before + 2, "web and worker in staging");
+    assert!(site.state("artifacts/rotation-staging/secrets-receipt.json").is_some());
+
+    // The same in CodeBuild, for prod.
+    secrets(PROD).rotate("shop/db", r#"{"password":"2"}"#);
+    let (url, checksum) = (format!("{RELEASE}/bp-x86_64-unknown-linux-gnu"), site.checksum());
+    let key = site.key_of("pipeline");
+    let variables = [&project(&url, &checksum, &key)[..], &[("ENVIRONMENT", "prod")]].concat();
+    let specification = include_str!("../../../../examples/codepipeline/rotate.yml");
+    let source = site.workspace(true);
+    codebuild::build(&site, specification, source.path(), &variables).await.unwrap();
+    assert_eq!(registered(), before + 4, "and in prod");
+    assert!(site.state("shop-artifacts/receipts/prod/rotation/secrets.json").is_some());
+    policies::check_roles(&site);
 }

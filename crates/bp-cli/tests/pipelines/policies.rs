@@ -147,6 +147,7 @@ const DELIVER: &[&str] = &[
     "rollback-revision-ecs",
     "deploy-eks",
     "rollback-revision-eks",
+    "verify",
 ];
 
 /// Every request of a pipeline was allowed to the role that made it.
@@ -302,14 +303,18 @@ pub(crate) fn template(text: &str) -> Value {
     serde_saphyr::from_str(&(untagged + rest)).unwrap()
 }
 
-/// The statements of a role in a CloudFormation template.
+/// The statements of a role in a CloudFormation template, in the role and in managed policies.
 fn role(text: &str, name: &str) -> Vec<Value> {
     let template = template(text);
-    let policies = template["Resources"][name]["Properties"]["Policies"].as_array().unwrap().clone();
-    policies
-        .iter()
-        .flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap().clone())
-        .collect()
+    let resources = template["Resources"].as_object().unwrap();
+    let own = resources[name]["Properties"]["Policies"].as_array().into_iter().flatten();
+    let is_attached = |resource: &&Value| {
+        let roles = &resource["Properties"]["Roles"];
+        resource["Type"] == "AWS::IAM::ManagedPolicy" && texts(roles).iter().any(|role| role == name)
+    };
+    let managed = resources.values().filter(is_attached).map(|resource| &resource["Properties"]);
+    let statements = |policy: &Value| policy["PolicyDocument"]["Statement"].as_array().unwrap().clone();
+    own.chain(managed).flat_map(statements).collect()
 }
 
 /// The actions that statements allow; of some services only, if any are given.
@@ -324,8 +329,15 @@ fn the_roles_of_the_templates_have_the_actions_of_the_policies() {
     let github = include_str!("../../../../examples/roles/github.yml");
     let environment = include_str!("../../../../examples/roles/environment.yml");
     let pipeline = include_str!("../../../../examples/codepipeline/pipeline.yml");
-    let deliver: &[&str] =
-        &["resolve", "promote-source", "promote-destination", "promote-plan", "deploy-ecs", "deploy-eks"];
+    let deliver: &[&str] = &[
+        "resolve",
+        "promote-source",
+        "promote-destination",
+        "promote-plan",
+        "deploy-ecs",
+        "deploy-eks",
+        "verify",
+    ];
     // CodeBuild's roles also write logs and artifacts.
     let rows: [(&str, &str, &[&str], &[&str]); 7] = [
         (github, "Build", &["build"], &[]),

@@ -37,6 +37,9 @@ rules:
 - { level: None }
 ";
 
+/// The server in the table of scenarios.
+pub(super) const SERVER: &str = "kubernetes 1.34";
+
 /// The namespace of the scenarios, as in the files of docs/iam.
 pub(super) const NAMESPACE: &str = "shop";
 

@@ -4,7 +4,12 @@ use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{super::test_run::TestRun, SERVER, cluster::Cluster, control_plane::NAMESPACE, digest};
+use super::{
+    super::test_run::TestRun,
+    cluster::Cluster,
+    control_plane::{NAMESPACE, SERVER},
+    node::digest,
+};
 use crate::{clock, command};
 
 /// The kustomizations of the example.

@@ -10,7 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use self::{cluster::Cluster, control_plane::NAMESPACE};
+use self::{
+    cluster::Cluster,
+    control_plane::{NAMESPACE, SERVER},
+    node::digest,
+};
 use super::{
     everyday::{self, Clients},
     library::Environment,
@@ -18,8 +22,6 @@ use super::{
     tools::{AWS_CLI, HELM},
 };
 use crate::clock;
-
-const SERVER: &str = "kubernetes 1.34";
 
 /// A Deployment with the default rollout strategy.
 fn deployment(digest: &str) -> String {
@@ -39,11 +41,6 @@ spec:
       - {{ name: web, image: "registry.example.com/shop/web@{digest}" }}
 "#
     )
-}
-
-/// A digest with this prefix, by which the kwok stages decide what a container does.
-fn digest(prefix: &str) -> String {
-    format!("sha256:{prefix:0<64}")
 }
 
 pub(super) fn run(test_run: &mut TestRun) -> Result<()> {

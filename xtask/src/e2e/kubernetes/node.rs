@@ -18,6 +18,11 @@ const NODES: [&str; 2] = ["node-1", "node-2"];
 const LOG: &str = "2026-01-01T00:00:01.000000000Z stdout F starting\n\
                    2026-01-01T00:00:02.000000000Z stderr F no database\n";
 
+/// A digest with this prefix, by which the kwok stages decide what a container does.
+pub(super) fn digest(prefix: &str) -> String {
+    format!("sha256:{prefix:0<64}")
+}
+
 /// Starts kwok and waits until its nodes are ready.
 pub(super) fn start(test_run: &mut TestRun, cluster: &Cluster) -> Result<()> {
     let logs = cluster.home().join("logs");
