@@ -35,10 +35,10 @@ async fn request_count_is_independent_of_the_pod_count() {
     assert_eq!(watches(&more), 4);
 }
 
+/// Lists have pages of 500 objects.
 #[tokio::test(start_paused = true)]
-#[ignore = "the sandbox takes half a minute for a hundred pods"]
-async fn a_hundred_pods_are_rolled_out_with_fifteen_requests_and_four_watches() {
-    let cost = cost(100).await;
+async fn a_thousand_pods_cost_at_most_twenty_requests() {
+    let cost = cost(1_000).await;
     let all: usize = cost.values().sum();
-    assert_eq!((all, watches(&cost)), (15, 4), "{cost:?}");
+    assert!(all <= 20 && watches(&cost) == 4, "{all} requests: {cost:?}");
 }

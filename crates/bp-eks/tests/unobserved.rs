@@ -176,7 +176,7 @@ async fn change_with_a_lost_answer_is_unobserved() {
     assert_eq!(world.running_image(), second.reference.to_string());
 }
 
-/// The change is processed and its answer lost; the next attempt is denied, which says nothing about the first one.
+/// The change is processed and its answer lost; the next attempt is denied, which does not concern the first one.
 #[tokio::test(start_paused = true)]
 async fn a_denied_attempt_after_a_lost_answer_is_unobserved() {
     let denied = "deployments.apps \"web\" is forbidden: User \"ci\" cannot patch resource \"deployments\" in API group \"apps\"";
@@ -210,7 +210,7 @@ async fn a_denied_attempt_after_a_lost_answer_is_unobserved() {
     assert_eq!(world.running_image(), world.first.reference.to_string());
 }
 
-/// A response that ends early is no answer: the request is sent again.
+/// A response that ends early is not complete: the request is sent again.
 #[tokio::test(start_paused = true)]
 async fn a_truncated_response_is_retried() {
     let world = World::new().await;

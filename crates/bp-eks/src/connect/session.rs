@@ -136,7 +136,7 @@ where
     }
 }
 
-/// The response. If an earlier attempt of a change was not answered, a refusal of a later one says nothing about the
+/// The response. If an earlier attempt of a change was not answered, a refusal of a later one does not concern the
 /// first, which may have been applied: then that is the result.
 fn answered<B>(
     method: &Method,

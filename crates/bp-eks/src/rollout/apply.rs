@@ -1,9 +1,6 @@
 //! Apply an image with server-side apply, and retry transient refusals.
 
-use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::collections::HashSet;
 
 use bp_artifact::deploy::{Revision, run::Run};
 use tokio::time::Instant;
@@ -14,6 +11,7 @@ use super::{
     deploy::Change,
     judge::Tracked,
     survey::Start,
+    unanswered::Unanswered,
 };
 use crate::{
     api::{
@@ -23,25 +21,6 @@ use crate::{
     error::Error,
     workload::{Live, template::Slot},
 };
-
-/// Whether any attempt of a change was sent and not answered: it may be applied, whatever a later attempt is answered.
-#[derive(Debug, Default)]
-pub(super) struct Unanswered(AtomicBool);
-
-impl Unanswered {
-    /// Sends the change.
-    pub(super) async fn send<T>(&self, change: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let answer = change.await;
-        if matches!(answer, Err(Error::Unreachable { .. })) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-        answer
-    }
-
-    pub(super) fn is_any(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 impl WorkloadRollout {
     /// Call before every change.

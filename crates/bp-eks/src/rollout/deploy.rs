@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::{
     WorkloadRollout,
-    apply::Unanswered,
     conclude::Concluded,
     judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
+    unanswered::Unanswered,
 };
 use crate::{
     error::Error,

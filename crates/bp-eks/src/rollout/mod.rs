@@ -27,6 +27,7 @@ mod standstill;
 mod status;
 pub(crate) mod survey;
 mod threshold;
+mod unanswered;
 mod undo;
 mod watch;
 mod watches;

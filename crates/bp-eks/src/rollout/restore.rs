@@ -8,7 +8,7 @@ use bp_artifact::{
     },
 };
 
-use super::{WorkloadRollout, apply::Unanswered, conclude::Concluded, deploy::Change};
+use super::{WorkloadRollout, conclude::Concluded, deploy::Change, unanswered::Unanswered};
 use crate::error::Error;
 
 impl WorkloadRollout {

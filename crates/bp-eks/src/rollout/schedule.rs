@@ -14,7 +14,7 @@ use bp_artifact::{
 use k8s_openapi::api::batch::v1::Job;
 use kube::{ResourceExt, api::ListParams};
 
-use super::{WorkloadRollout, api::Content, apply::Unanswered};
+use super::{WorkloadRollout, api::Content, unanswered::Unanswered};
 use crate::{
     api::text::Text,
     error::Error,

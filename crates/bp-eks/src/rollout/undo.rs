@@ -14,12 +14,11 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::{
-    WorkloadRollout,
-    apply::Unanswered,
-    diagnose,
+    WorkloadRollout, diagnose,
     follow::End,
     judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
+    unanswered::Unanswered,
 };
 use crate::{
     api::{

@@ -232,7 +232,7 @@ impl<'f> Followed<'f> {
         false
     }
 
-    /// The time since which the rollout had certainly failed, if it had before `until`, without a pause of this many
+    /// The time since which the rollout had certainly failed, if it had before `until` for longer than `patience` in
     /// seconds.
     pub(crate) fn must_have_failed(&self, facts: &'f Facts, until: f64, patience: f64) -> Option<f64> {
         let mut since: Option<f64> = None;
