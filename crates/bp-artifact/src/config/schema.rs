@@ -1,5 +1,7 @@
 //! The JSON Schema of `bp.toml` for editors, generated from the keys that the parser accepts.
 
+#![allow(clippy::indexing_slicing, reason = "the objects are those of this module")]
+
 use serde_json::{Map, Value, json};
 
 use super::keys::{GATE_KINDS, Key, Keys, Kind, NAME, NAME_FORM, PROJECT, SERVICE_NAME};
