@@ -1,7 +1,7 @@
 //! Read documents with parse errors that state file, line and column, and write files.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Classified, ErrorClass},
-    file::FileWriter,
+    file::{FileWriter, read_text},
 };
 
 /// A location in a file, displayed as `bp.toml:3:14`.
@@ -28,11 +28,12 @@ impl Location {
     /// The location of the byte `offset` in `text`.
     pub(crate) fn of(file: &str, text: &str, offset: usize) -> Self {
         let before = text.get(..offset.min(text.len())).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let after = |count: usize| count.saturating_add(1);
         Location {
             file: file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: after(before.matches('\n').count()),
+            column: after(line.chars().count()),
         }
     }
 }
@@ -137,8 +138,7 @@ impl Schema {
 
 /// Reads a text file, without the byte order mark that some shells write.
 pub(crate) fn read(path: &Path) -> Result<String, DocumentError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| DocumentError::Read { path: path.to_owned(), source })?;
+    let text = read_text(path).map_err(|source| DocumentError::Read { path: path.to_owned(), source })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
@@ -147,10 +147,7 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &str, file: &str) -> Result<T
     serde_json::from_str(text).map_err(|error| {
         // serde_json repeats the location at the end of its message.
         let message = error.to_string();
-        let reason = match message.rfind(" at line ") {
-            Some(end) => message[..end].to_owned(),
-            None => message,
-        };
+        let reason = message.rsplit_once(" at line ").map_or(&*message, |(reason, _)| reason).to_owned();
         let at = Location { file: file.to_owned(), line: error.line().max(1), column: error.column().max(1) };
         DocumentError::Malformed { at, reason }
     })

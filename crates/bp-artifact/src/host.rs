@@ -1,5 +1,4 @@
 //! The host and the port of a URL, for spans and messages.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use url::{Position, Url};
 

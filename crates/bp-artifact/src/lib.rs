@@ -39,6 +39,8 @@
 //! # Permissions
 //! None, except with `ecr`: `ecr:BatchGetImage` on the repository, and `ecr:DescribePullThroughCacheRules` for tags.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What is parsed comes from outside, and must not make the program panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 pub mod artifact;
 #[cfg(feature = "aws")]

@@ -84,7 +84,7 @@ impl<E: Event> Queue<E> {
     fn make_room(&mut self) {
         let mut waiting = self.events.iter().enumerate().filter(|(_, event)| event.may_be_dropped());
         let oldest = waiting.next().map(|(at, _)| at);
-        if waiting.count() + 1 >= UNREAD {
+        if waiting.count().saturating_add(1) >= UNREAD {
             oldest.and_then(|at| self.events.remove(at));
         }
     }

@@ -1,5 +1,4 @@
 //! [`ParseError`], the error of all types that are parsed from text, and serde through the text form.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::borrow::Cow;
 

@@ -1,5 +1,4 @@
 //! The platform that an image is built for.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, str::FromStr};
 

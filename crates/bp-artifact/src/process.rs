@@ -1,6 +1,17 @@
 //! Child processes that end with this one: in a process group of their own, which is killed as a whole.
 
-use tokio::process::{Child, Command};
+use std::{io, process::ExitStatus, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+};
+
+/// How much of the end of standard error is kept.
+const MAX_STDERR: usize = 64 << 10;
+
+/// How long the output of a process is still read after its end, if a process that it left running may write more.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Gives the process a group of its own, and kills it when its handle is dropped.
 ///
@@ -55,9 +66,82 @@ impl Drop for Group {
     }
 }
 
+/// How a process ended, and its output.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Ended {
+    /// Its exit code or signal.
+    pub status: ExitStatus,
+    /// Standard output, if it is piped.
+    pub stdout: Vec<u8>,
+    /// The last 64 KiB of standard error, if it is piped.
+    pub stderr: Vec<u8>,
+}
+
+/// Waits for the end of a process in [its own group](own_group), whose output may be of any size: of standard output at most
+/// `most` bytes are accepted. What the process leaves running continues; its output is not awaited.
+///
+/// # Errors
+/// When standard output is longer, or cannot be read. The processes of the group are killed.
+///
+/// # Permissions
+/// None.
+///
+/// # Cancel safety
+/// Dropped, it kills the processes of the group.
+pub async fn ended(mut child: Child, most: usize) -> io::Result<Ended> {
+    let group = Group::of(&child);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let status = {
+        let reading =
+            async { tokio::try_join!(all_of(stdout, most, &mut output), end_of(stderr, &mut errors)) };
+        tokio::pin!(reading);
+        let mut is_read = false;
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status?,
+                read = &mut reading, if !is_read => {
+                    read?;
+                    is_read = true;
+                }
+            }
+        };
+        if !is_read && let Ok(read) = tokio::time::timeout(DRAIN, reading).await {
+            read?;
+        }
+        status
+    };
+    group.ended();
+    Ok(Ended { status, stdout: output, stderr: errors })
+}
+
+/// Reads to the end, at most `most` bytes.
+async fn all_of(pipe: Option<impl AsyncRead + Unpin>, most: usize, output: &mut Vec<u8>) -> io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    while pipe.read_buf(output).await? > 0 {
+        if output.len() > most {
+            return Err(io::Error::other(format!("its output exceeds {most} bytes")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads to the end, and keeps the last bytes.
+async fn end_of(pipe: Option<impl AsyncRead + Unpin>, output: &mut Vec<u8>) -> io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    while pipe.read_buf(output).await? > 0 {
+        if output.len() > 2 * MAX_STDERR {
+            output.drain(..output.len().saturating_sub(MAX_STDERR));
+        }
+    }
+    output.drain(..output.len().saturating_sub(MAX_STDERR));
+    Ok(())
+}
+
 #[cfg(all(test, unix))]
 mod tests {
-    use std::{process::Stdio, time::Duration};
+    use std::process::Stdio;
 
     use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -93,6 +177,34 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the grandchild is killed");
+    }
+
+    fn shell(script: &str) -> Child {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        own_group(&mut shell).spawn().unwrap()
+    }
+
+    #[tokio::test]
+    async fn output_of_any_size_is_bounded() {
+        let flood = "yes abcdefg | head -c 20000000 >&2; echo; echo last >&2; exit 3";
+        let output = ended(shell(flood), 100).await.unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b"\n"[..]));
+        assert!(output.stderr.len() == MAX_STDERR && output.stderr.ends_with(b"last\n"));
+        let error = ended(shell("yes | head -c 20000000"), 100_000).await.unwrap_err();
+        assert_eq!(error.to_string(), "its output exceeds 100000 bytes");
+    }
+
+    #[tokio::test]
+    async fn what_a_process_leaves_running_is_not_awaited() {
+        // It has the pipes of the process.
+        let output = ended(shell("sleep 600 & echo $!; echo done >&2"), 100).await.unwrap();
+        assert!(output.status.success());
+        assert_eq!(output.stderr, b"done\n");
+        let pid: i32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+        assert!(is_running(pid));
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
 
     #[tokio::test]

@@ -1,6 +1,5 @@
 //! Image references: [`Registry`], [`Repository`], [`Tag`], [`ImageRef`] (tag or digest, as users write it) and
 //! [`DigestRef`] (digest only, required to deploy).
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, net::Ipv6Addr, num::NonZeroU16, str::FromStr};
 

@@ -24,7 +24,6 @@
 //! assert_eq!(text::printable(log), "starting\n: :set-output name=digest::sha256:0000\n");
 //! assert_eq!(text::printable("arn:aws:iam::111111111111:role/web"), "arn:aws:iam::111111111111:role/web");
 //! ```
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{
     borrow::Cow,

@@ -1,5 +1,4 @@
 //! Durations and deadlines, polling at an interval with jitter, and an injectable clock.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -45,6 +45,8 @@
 //!
 //! Without features the crate parses, prints and converts references, and does not depend on an SDK.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What is parsed comes from outside, and must not make the program panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 #[cfg(feature = "cache")]
 pub mod cache;

@@ -76,6 +76,11 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let lines: Vec<&str> = snapshot.lines().filter(|line| !line.starts_with('#')).collect();
     let header = snapshot.lines().next().unwrap_or_default().trim_start_matches("# ");
     let mut findings = vec![Finding::warning(format!("{} advisories: {header}", lines.len()))];
+    let later = snapshot.lines().find_map(|line| line.strip_prefix("# Looked up ")?.split_once(": "));
+    if let Some((when, packages)) = later {
+        let count = packages.split(", ").count();
+        findings.push(Finding::warning(format!("later ones: {count} packages, looked up {when}")));
+    }
     for line in lines {
         let advisory = Advisory::read(line)?;
         for version in packages.get(advisory.package).into_iter().flatten() {

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::{Check, CheckVerdict};
 use crate::{
-    process::{Group, own_group},
+    process::{ended, own_group},
     text,
 };
 
@@ -47,13 +47,7 @@ impl CommandCheck {
             command.env("PATH", path);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let output = async {
-            let child = own_group(&mut command).spawn()?;
-            let group = Group::of(&child);
-            let output = child.wait_with_output().await?;
-            group.ended();
-            Ok::<_, std::io::Error>(output)
-        };
+        let output = async { ended(own_group(&mut command).spawn()?, 0).await };
         let ended = match output.await {
             Ok(ended) => ended,
             Err(error) => return CheckVerdict::unobserved(format!("cannot run {}: {error}", self.name())),
@@ -97,6 +91,16 @@ mod tests {
         let none = CommandCheck::new("/no/such/program").attempt().await;
         assert!(matches!(none, CheckVerdict::Unobserved { reason } if reason.contains("/no/such/program")));
     }
+
+    #[tokio::test]
+    async fn a_server_that_the_command_starts_does_not_delay_the_verdict() {
+        let verdict = shell("sleep 600 & echo $!; echo \"$!\" >&2; exit 4").await;
+        let CheckVerdict::Failed { reason } = verdict else { panic!("{verdict:?}") };
+        let pid: i32 = reason.strip_prefix("exit code 4: ").unwrap().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it was left running");
+    }
+
     #[tokio::test]
     async fn a_dropped_check_ends_with_the_processes_that_it_has_started() {
         let directory = tempfile::tempdir().unwrap();

@@ -247,11 +247,14 @@ fn redirect(from: &Url, location: &str) -> Option<Url> {
 
 /// The URL without its query, which may contain a token, and without credentials.
 fn without_secrets(text: &str) -> String {
-    let end = text.find(['?', '#']).unwrap_or(text.len());
-    let start = text.find("://").map_or(0, |at| at + 3).min(end);
-    let host = text[start..end].rfind('@').map_or(start, |at| start + at + 1);
-    let query = if text[end..].starts_with('?') { "?..." } else { "" };
-    format!("{}{}{query}", &text[..start], &text[host..end])
+    let (url, extra) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
+    let (scheme, sign, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (scheme, "://", rest),
+        None => ("", "", url),
+    };
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let query = if extra.starts_with('?') { "?..." } else { "" };
+    format!("{scheme}{sign}{host}{query}")
 }
 
 #[cfg(test)]

@@ -143,10 +143,10 @@ pub async fn check_until(check: &dyn Check, wait: Wait) -> CheckReport {
     let deadline = time::deadline(wait.deadline());
     let report =
         |verdict, attempts| CheckReport { name: check.name(), verdict, attempts, waited: start.elapsed() };
-    let mut attempts = 0;
+    let mut attempts = 0_u32;
     let mut last = None;
     loop {
-        attempts += 1;
+        attempts = attempts.saturating_add(1);
         match timeout_at(deadline, check.attempt()).await {
             Ok(CheckVerdict::Passed) => return report(CheckVerdict::Passed, attempts),
             Ok(verdict @ CheckVerdict::Failed { .. }) if !check.retries_failures() => {

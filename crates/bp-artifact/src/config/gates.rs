@@ -188,7 +188,7 @@ fn place(setting: &Setting, services: &[ServiceConfig]) -> Result<GatePosition, 
         let known: Vec<&str> = names.map(ServiceName::as_str).collect();
         let expected = match known.as_slice() {
             [] => "expected ecs or eks".to_owned(),
-            known => format!("expected one of {}, as in {} or {}/ecs", known.join(", "), known[0], known[0]),
+            [first, ..] => format!("expected one of {}, as in {first} or {first}/ecs", known.join(", ")),
         };
         return Err(setting.invalid(format!("{text:?} is not a service or target: {expected}")));
     };

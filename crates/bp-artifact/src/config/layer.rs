@@ -1,5 +1,4 @@
 //! One layer of settings: a file, environment variables, flags. Every setting is text with its origin.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

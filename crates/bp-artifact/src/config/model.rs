@@ -187,7 +187,7 @@ impl FailureLimit {
         match self {
             FailureLimit::Count(count) => count,
             FailureLimit::Percent(percent) => {
-                let count = u64::from(wanted) * u64::from(percent.get()) / 100;
+                let count = u64::from(wanted).saturating_mul(percent.get().into()) / 100;
                 u32::try_from(count).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
             }
         }
@@ -324,7 +324,7 @@ impl Config {
 
     /// The environment after `name`, which it is promoted to.
     pub fn next(&self, name: &Environment) -> Option<&EnvironmentConfig> {
-        self.environments.get(self.position(name)? + 1)
+        self.environments.get(self.position(name)?.checked_add(1)?)
     }
 
     /// The environment before `name`, which it is promoted from.

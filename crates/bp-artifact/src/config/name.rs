@@ -1,5 +1,4 @@
 //! The names in `bp.toml`: environments, accounts, regions, roles, workloads.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::{fmt, str::FromStr};
 

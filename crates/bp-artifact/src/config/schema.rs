@@ -1,4 +1,5 @@
 //! The JSON Schema of `bp.toml` for editors, generated from the keys that the parser accepts.
+#![allow(clippy::indexing_slicing, reason = "the objects are those of this module")]
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,5 @@
 //! Merge the settings of each service: from the environment, from `[[service]]`, and from the service in the
 //! environment.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use super::{ConfigError, ServiceName, keys::ENVIRONMENT, layer::Settings, origin::Origin};
 

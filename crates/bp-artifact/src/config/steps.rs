@@ -56,7 +56,7 @@ impl FromStr for TrafficSteps {
         }
         let steps: Option<Vec<u8>> = text.split(',').map(percentage).collect();
         let steps = steps.ok_or_else(|| wrong("expected percentages from 1 to 100, as in 5, 25, 50, 100"))?;
-        if steps.windows(2).any(|pair| pair[0] >= pair[1]) {
+        if !steps.is_sorted_by(|earlier, later| earlier < later) {
             return Err(wrong("each step must be greater than the one before"));
         }
         if steps.last() != Some(&100) {

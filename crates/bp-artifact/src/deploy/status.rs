@@ -179,22 +179,22 @@ impl Status {
 
     /// Counts a running instance of a container.
     pub fn count(&mut self, container: &str, revision: &str, digest: Option<Digest>) {
-        let at = self.containers.iter().position(|known| known.name == container);
-        let at = at.unwrap_or_else(|| {
+        if !self.containers.iter().any(|known| known.name == container) {
             self.containers.push(ContainerStatus::new(container, None));
-            self.containers.len() - 1
-        });
-        let running = &mut self.containers[at].running;
+        }
+        let counted = self.containers.iter_mut().find(|known| known.name == container);
+        let Some(ContainerStatus { running, .. }) = counted else { return };
         match running.iter_mut().find(|known| known.revision == revision && known.digest == digest) {
-            Some(known) => known.count += 1,
+            Some(known) => known.count = known.count.saturating_add(1),
             None => running.push(RunningDigest { revision: revision.to_owned(), digest, count: 1 }),
         }
     }
 }
 
 fn shorten<T>(items: &mut Vec<T>, most: usize, what: &str, notes: &mut Vec<String>) {
-    if items.len() > most {
-        notes.push(format!("{} more {what} are not shown", items.len() - most));
+    let more = items.len().saturating_sub(most);
+    if more > 0 {
+        notes.push(format!("{more} more {what} are not shown"));
         items.truncate(most);
     }
 }

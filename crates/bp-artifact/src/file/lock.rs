@@ -106,7 +106,7 @@ impl FileLock {
     /// # Cancel safety
     /// Cancel safe: nothing is locked.
     pub async fn acquire(path: &Path, wait: Duration) -> Result<Self, LockError> {
-        let deadline = Instant::now() + wait.min(Duration::from_secs(24 * 3600));
+        let deadline = crate::time::deadline(wait);
         loop {
             match Self::try_acquire(path) {
                 Err(LockError::Held { .. }) if Instant::now() < deadline => sleep(INTERVAL).await,

@@ -14,7 +14,7 @@ mod target;
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +26,32 @@ pub use self::{
 
 /// How much a check writes to prove that there is space: more than any document of this crate usually has.
 const PROBE: usize = 16 << 10;
+
+/// The maximum size of a document that is read.
+const MAX_READ: u64 = 64 << 20;
+
+/// Reads a file of at most 64 MiB, also a device or a pipe, whose size is not known in advance.
+///
+/// # Errors
+/// When it cannot be read, or is larger.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = File::open(path)?.take(MAX_READ + 1).read_to_end(&mut bytes)?;
+    if length as u64 > MAX_READ {
+        let error = format!("it is larger than {} MiB", MAX_READ >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
+    }
+    Ok(bytes)
+}
+
+/// As [`read`], of text.
+///
+/// # Errors
+/// As [`read`], and when it is not valid UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not valid UTF-8"))
+}
 
 /// Writes files; see the [module](self).
 ///

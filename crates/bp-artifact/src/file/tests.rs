@@ -48,6 +48,24 @@ fn checks_that_a_file_is_writable_without_changing_anything() {
     assert_eq!((read(&path).as_str(), count(directory.path())), ("one", 1));
 }
 
+#[test]
+fn reads_at_most_64_mib() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    fs::write(&path, "süß").unwrap();
+    assert_eq!(read_text(&path).unwrap(), "süß");
+    fs::write(&path, b"\xff").unwrap();
+    assert_eq!(read_text(&path).unwrap_err().to_string(), "it is not valid UTF-8");
+    // A sparse file: it takes no space.
+    File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    for path in [path.as_path(), Path::new("/dev/zero")] {
+        if path.exists() {
+            assert_eq!(super::read(path).unwrap_err().to_string(), "it is larger than 64 MiB");
+        }
+    }
+    assert_eq!(super::read(&directory.path().join("b")).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_second_holder_waits_or_learns_the_first() {
     let directory = tempfile::tempdir().unwrap();
@@ -227,6 +245,63 @@ mod unix {
         assert_eq!(read(&path), "new");
         assert!(FileWriter::new().check(&directory.path().join("b")).is_err());
         chmod(directory.path(), 0o755);
+    }
+
+    /// A mount, until it is dropped.
+    struct Mounted<'a>(&'a Path);
+
+    impl<'a> Mounted<'a> {
+        /// `None` if mounting is not permitted.
+        fn new(arguments: &[&str], at: &'a Path) -> Option<Self> {
+            let mut mount = Command::new("mount");
+            let status = mount.args(arguments).arg(at).stderr(Stdio::null()).status();
+            status.is_ok_and(|status| status.success()).then_some(Mounted(at))
+        }
+    }
+
+    impl Drop for Mounted<'_> {
+        fn drop(&mut self) {
+            assert!(Command::new("umount").arg(self.0).status().unwrap().success());
+        }
+    }
+
+    /// As volumes of containers are: a file mounted over a file, also in a directory that is mounted read-only.
+    #[tokio::test]
+    #[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+    async fn writes_files_that_are_mounted() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("volume")).unwrap();
+        fs::write(at("volume/a"), "the place of the mount").unwrap();
+        fs::write(at("real"), "older content").unwrap();
+        chmod(&at("real"), 0o640);
+        let (volume, file, real) = (at("volume"), at("volume/a"), at("real"));
+        let Some(read_only) = Mounted::new(&["--bind", volume.to_str().unwrap()], &volume) else {
+            println!("SKIPPED: mounting is not permitted here");
+            return;
+        };
+        for is_read_only in [false, true] {
+            if is_read_only {
+                let remounted = Command::new("mount").args(["-o", "remount,ro,bind"]).arg(&volume).status();
+                assert!(remounted.unwrap().success());
+            }
+            let mounted = Mounted::new(&["--bind", real.to_str().unwrap()], &file).unwrap();
+            let inode = fs::metadata(&file).unwrap().ino();
+            for content in ["new", "and longer", "x"] {
+                FileWriter::new().check(&file).unwrap();
+                FileWriter::new().write(&file, content.as_bytes()).unwrap();
+                assert_eq!((read(&file).as_str(), read(&real).as_str()), (content, content));
+            }
+            assert_eq!((fs::metadata(&file).unwrap().ino(), mode(&real)), (inode, 0o640));
+            assert_eq!(count(&volume), 1, "no temporary file");
+            let held = FileLock::acquire(&file, Duration::ZERO).await.unwrap();
+            let second = FileLock::acquire(&file, Duration::ZERO).await;
+            assert!(matches!(second, Err(LockError::Held { .. })), "{second:?}");
+            drop(held);
+            assert_eq!(FileWriter::new().check(&volume.join("new")).is_err(), is_read_only);
+            drop(mounted);
+        }
+        drop(read_only);
     }
 
     #[tokio::test]

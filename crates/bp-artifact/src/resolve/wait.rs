@@ -67,10 +67,10 @@ pub async fn wait_for_with(
 ) -> Result<ResolvedImage, ResolveError> {
     let start = Instant::now();
     let deadline = time::deadline(wait.deadline());
-    let mut attempts = 0;
+    let mut attempts = 0_u32;
     let mut last = None;
     loop {
-        attempts += 1;
+        attempts = attempts.saturating_add(1);
         match timeout_at(deadline, resolver.resolve(image)).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) if error.is_not_found() || error.is_retryable() => {

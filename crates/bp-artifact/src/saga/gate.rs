@@ -121,7 +121,7 @@ pub(super) fn stages<'a>(steps: &'a [Step], gates: &'a [Gate]) -> Vec<Stage<'a>>
     let stage = |(at, number): (usize, &u32)| {
         let is_here = |gate: &&Gate| {
             let later = at == 0 || gate.after >= *number;
-            later && numbers.get(at + 1).is_none_or(|next| gate.after < *next)
+            later && numbers.get(at.saturating_add(1)).is_none_or(|next| gate.after < *next)
         };
         let mut gates: Vec<&Gate> = gates.iter().filter(is_here).collect();
         gates.sort_by_key(|gate| matches!(gate.condition, Condition::Approval));

@@ -212,6 +212,51 @@ fn a_stated_commit_of_an_ambiguous_event_keeps_the_mark_of_a_fork() {
     assert!(error.ends_with("; pass --commit <40 hex digits>"), "{error}");
 }
 
+/// A change request is never recorded as a branch of the repository, however the project refers to it.
+#[test]
+fn a_change_request_of_jenkins_is_refused_whichever_plugin_started_it() {
+    let read = |more: &[(&str, &str)]| {
+        let all = [&[("GIT_COMMIT", MERGE)], more].concat();
+        Environment::new("Jenkins", &all, "").read(&StatedSource::default())
+    };
+    for variables in [
+        &[("ghprbPullId", "7"), ("GIT_BRANCH", "detached")][..],
+        &[("gitlabMergeRequestIid", "7"), ("GIT_BRANCH", "origin/topic")],
+        &[("BITBUCKET_PULL_REQUEST_ID", "7"), ("GIT_BRANCH", "origin/topic")],
+        &[("GIT_BRANCH", "origin/pr/7/head")],
+        &[("GIT_BRANCH", "upstream/pull/7/merge")],
+        &[("GIT_BRANCH", "origin/pull-requests/7/from")],
+        &[("GIT_BRANCH", "origin/merge-requests/7/head")],
+    ] {
+        let error = read(variables).unwrap_err().to_string();
+        assert!(error.starts_with("Jenkins: of the change request 7 "), "{variables:?}: {error}");
+    }
+    for (branch, reference) in [
+        ("origin/pr/fixes", Some("refs/heads/pr/fixes")),
+        ("origin/pull/", Some("refs/heads/pull/")),
+        ("origin/main", Some("refs/heads/main")),
+        ("HEAD", None),
+    ] {
+        let source = read(&[("GIT_BRANCH", branch)]).unwrap().source.unwrap();
+        assert_eq!((source.reference.as_deref(), source.fork), (reference, None), "{branch}");
+    }
+}
+
+#[test]
+fn a_branch_of_circleci_may_have_the_form_of_a_pull_request() {
+    for (branch, reference) in [
+        ("pull/7", "refs/pull/7/head"),
+        ("pull/7/head", "refs/pull/7/head"),
+        ("pull/7/merge", "refs/pull/7/head"),
+        ("pull/request", "refs/heads/pull/request"),
+        ("pull/", "refs/heads/pull/"),
+        ("pull/7a", "refs/heads/pull/7a"),
+    ] {
+        let source = Environment::new("CircleCI", &[("CIRCLE_BRANCH", branch)], "").source();
+        assert_eq!((source.reference.as_deref(), source.fork), (Some(reference), None), "{branch}");
+    }
+}
+
 #[test]
 fn a_payload_without_the_head_commit_is_an_error() {
     let variables = [("GITHUB_EVENT_NAME", "pull_request"), ("GITHUB_SHA", MERGE)];

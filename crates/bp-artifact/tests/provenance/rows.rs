@@ -188,6 +188,17 @@ pub(crate) fn rows() -> Vec<Row> {
             ..CODEBUILD
         },
         Row {
+            event: "a pull request by its reference",
+            variables: &[
+                ("CODEBUILD_WEBHOOK_HEAD_REF", "refs/heads/main"),
+                ("CODEBUILD_SOURCE_VERSION", "refs/pull/12/head^{1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d}"),
+                RESOLVED,
+                CODEBUILD_URL,
+            ],
+            reference: "refs/pull/12/head",
+            ..CODEBUILD
+        },
+        Row {
             event: "a pull request event without a number",
             variables: &[
                 ("CODEBUILD_WEBHOOK_EVENT", "PULL_REQUEST_CREATED"),
@@ -494,6 +505,19 @@ pub(crate) fn rows() -> Vec<Row> {
             ..CIRCLE
         },
         Row {
+            event: "pull request of the project itself, with the variables of a fork",
+            variables: &[
+                ("CIRCLE_BRANCH", "topic"),
+                ("CIRCLE_PR_NUMBER", "7"),
+                ("CIRCLE_PR_USERNAME", "Example"),
+                ("CIRCLE_PR_REPONAME", "shop"),
+                ("CIRCLE_PROJECT_USERNAME", "example"),
+                ("CIRCLE_PROJECT_REPONAME", "shop"),
+            ],
+            reference: "refs/pull/{CIRCLE_PR_NUMBER}/head",
+            ..CIRCLE
+        },
+        Row {
             event: "push, started by a webhook",
             variables: &[
                 ("BUILDKITE_COMMIT", HEAD),
@@ -572,6 +596,17 @@ pub(crate) fn rows() -> Vec<Row> {
             event: "other projects",
             variables: &[("GIT_COMMIT", HEAD), ("GIT_BRANCH", "upstream/main")],
             reference: "{GIT_BRANCH}",
+            ..JENKINS
+        },
+        Row {
+            event: "other projects, a commit by its ID",
+            variables: &[("GIT_COMMIT", HEAD), ("GIT_BRANCH", "detached")],
+            ..JENKINS
+        },
+        Row {
+            event: "pull request, started by a plugin (GitHub, GitLab, Bitbucket) or by its reference",
+            variables: &[("GIT_COMMIT", MERGE), ("GIT_BRANCH", "origin/pr/7/merge"), ("ghprbPullId", "7")],
+            commit: REFUSED,
             ..JENKINS
         },
         Row {

@@ -1,4 +1,10 @@
 //! Cache for secrets and parameters: request coalescing, time to live, stale reads and size limits.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "counts, ages and positions that the cache keeps itself"
+)]
+
 mod options;
 mod state;
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bp_artifact::time::after;
 use tokio::{sync::watch, time::Instant};
 
 use super::CacheOptions;
@@ -201,7 +202,7 @@ impl State {
         value.used.store(used, Relaxed);
         let value = Arc::clone(value);
         let stored = value.stored.clone();
-        let fresh_until = (!is_immutable(reference)).then(|| now + jittered(self.options.fresh_for));
+        let fresh_until = (!is_immutable(reference)).then(|| after(now, jittered(self.options.fresh_for)));
         let new = Entry { target: Target::Value(value), read: now, fresh_until, used };
         self.replace(reference, new);
         self.evict();
@@ -221,7 +222,7 @@ impl State {
                 self.release(old);
             }
             time => {
-                let fresh_until = Some(now + jittered(time));
+                let fresh_until = Some(after(now, jittered(time)));
                 let target = Target::Absent(error.clone());
                 self.replace(reference, Entry { target, read: now, fresh_until, used });
             }

@@ -72,6 +72,7 @@ impl SecretProviderClass {
     /// # Errors
     /// When two versions of one secret are bound, or one whole value under two names, which the provider rejects, or
     /// when the ARNs are in more than one region.
+    #[allow(clippy::indexing_slicing, reason = "the objects are created here")]
     pub fn print(&self, bindings: &Bindings) -> Result<Value, ProjectionError> {
         let region = region(bindings)?;
         let mut objects: BTreeMap<String, Value> = BTreeMap::new();
@@ -106,6 +107,7 @@ impl SecretProviderClass {
     }
 
     /// The entry of `objects` for a reference's whole value, without aliases.
+    #[allow(clippy::indexing_slicing, reason = "the objects are created here")]
     fn object(&self, reference: &Reference) -> Value {
         let mut object = json!({ "objectName": binding_id(reference) });
         match reference {

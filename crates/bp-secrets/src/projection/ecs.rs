@@ -1,5 +1,4 @@
 //! Convert bindings to and from the `secrets` of a container in an ECS task definition.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 use serde_json::{Value, json};
 
 use super::{Binding, Bindings, ProjectionError, text};

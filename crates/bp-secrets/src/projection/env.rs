@@ -1,5 +1,4 @@
 //! Convert bindings to and from `.env` files and environment variables, with references or with values.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 use std::fmt::Write as _;
 

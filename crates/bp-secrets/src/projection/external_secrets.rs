@@ -99,6 +99,7 @@ impl ExternalSecret {
     }
 
     /// The Kubernetes object.
+    #[allow(clippy::indexing_slicing, reason = "the objects are created here")]
     pub fn print(&self, bindings: &Bindings) -> Value {
         let data: Vec<Value> = bindings.iter().map(|binding| self.entry(binding)).collect();
         let mut target = json!({ "name": self.name, "creationPolicy": "Owner" });
@@ -133,6 +134,7 @@ impl ExternalSecret {
     }
 
     /// The `remoteRef` and `sourceRef` of a reference.
+    #[allow(clippy::indexing_slicing, reason = "the objects are created here")]
     fn remote(&self, reference: &Reference) -> (Value, Value) {
         let mut remote = json!({});
         let store = match reference {

@@ -68,17 +68,18 @@ pub fn secret_of_type<'a>(
     let bindings = Bindings::new(values.iter().map(|(name, reference, _)| (*name, (*reference).clone())))?;
     let references: Map<String, Value> =
         bindings.iter().map(|b| (b.name.clone(), json!(b.reference.to_string()))).collect();
-    let mut metadata = metadata(name, namespace);
-    metadata["annotations"] = json!({ REFERENCES: Value::Object(references).to_string() });
+    let metadata = annotated(name, namespace, json!({ REFERENCES: Value::Object(references).to_string() }));
     let head =
         json!({ "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata }).to_string();
+    let head = head.strip_suffix('}').unwrap_or(&head);
 
     // Serialised by hand into one allocation that is wiped. The names are validated, so nothing has to be escaped.
     let encoded =
         |fetched: &Fetched| base64::encoded_len(fetched.value().expose_bytes().len(), true).unwrap_or(0);
-    let size: usize = values.iter().map(|(name, _, fetched)| name.len() + encoded(fetched) + 6).sum();
-    let mut object = Zeroizing::new(String::with_capacity(head.len() + size + 16));
-    object.push_str(&head[..head.len() - 1]);
+    let lengths = values.iter().flat_map(|(name, _, fetched)| [name.len(), encoded(fetched), 6]);
+    let size = lengths.fold(head.len().saturating_add(16), usize::saturating_add);
+    let mut object = Zeroizing::new(String::with_capacity(size));
+    object.push_str(head);
     object.push_str(",\"data\":{");
     for (at, (name, _, fetched)) in values.iter().enumerate() {
         object.push_str(if at == 0 { "\"" } else { ",\"" });
@@ -144,9 +145,15 @@ pub fn pod_identity_association(
 
 /// A service account that assumes an IAM role (IRSA), with which External Secrets Operator and the CSI driver read.
 pub fn service_account(name: &str, namespace: Option<&str>, role_arn: &str) -> Value {
-    let mut metadata = metadata(name, namespace);
-    metadata["annotations"] = json!({ "eks.amazonaws.com/role-arn": role_arn });
+    let metadata = annotated(name, namespace, json!({ "eks.amazonaws.com/role-arn": role_arn }));
     json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata })
+}
+
+#[allow(clippy::indexing_slicing, reason = "the object is created here")]
+fn annotated(name: &str, namespace: Option<&str>, annotations: Value) -> Value {
+    let mut metadata = metadata(name, namespace);
+    metadata["annotations"] = annotations;
+    metadata
 }
 
 #[cfg(test)]

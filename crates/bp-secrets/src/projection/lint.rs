@@ -45,7 +45,8 @@ pub struct Warning {
 pub fn lint(renderer: Renderer, bindings: &Bindings) -> Vec<Warning> {
     let mut keys: BTreeMap<Reference, usize> = BTreeMap::new();
     for reference in bindings.iter().map(|b| &b.reference).filter(|r| r.key().is_some()) {
-        *keys.entry(reference.whole()).or_default() += 1;
+        let count = keys.entry(reference.whole()).or_default();
+        *count = count.saturating_add(1);
     }
     let mut warnings = Vec::new();
     for Binding { name, reference } in bindings {

@@ -195,8 +195,8 @@ fn check_name(name: &str) -> Result<(), ParseError> {
 
 impl fmt::Display for ParameterRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // This name followed by a selector would parse as a secret.
-        if matches!(&self.id, Id::Name(name) if name == "secretsmanager") {
+        // These names followed by a selector would parse as a secret, another parameter or an ARN.
+        if matches!(&self.id, Id::Name(name) if ["secretsmanager", "ssm", "arn"].contains(&name.as_str())) {
             f.write_str("ssm:")?;
         }
         f.write_str(&self.selected())

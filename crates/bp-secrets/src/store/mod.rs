@@ -82,9 +82,10 @@ pub trait Store: Send + Sync {
         async move {
             let (whole_refs, at) = distinct(references);
             let stored = self.read(&whole_refs).await;
-            let answers = references.iter().zip(at).map(|(reference, at)| match &stored[at] {
-                Ok(stored) => json::pick(reference, stored),
-                Err(error) => Err(error.for_reference(reference)),
+            let answers = references.iter().zip(at).map(|(reference, at)| match stored.get(at) {
+                Some(Ok(stored)) => json::pick(reference, stored),
+                Some(Err(error)) => Err(error.for_reference(reference)),
+                None => Err(Error::new(reference, ErrorKind::Unreadable)),
             });
             answers.collect()
         }
@@ -112,7 +113,7 @@ pub(crate) fn distinct(references: &[Reference]) -> (Vec<Reference>, Vec<usize>)
         let whole = reference.whole();
         *seen.entry(whole).or_insert_with_key(|whole| {
             whole_refs.push(whole.clone());
-            whole_refs.len() - 1
+            whole_refs.len().saturating_sub(1)
         })
     });
     let at = at.collect();

@@ -61,7 +61,8 @@ impl ParameterStore {
         for (parameter, answer) in self.get_chunks(&bare, false).await {
             if answer.is_ok() {
                 let failure = Failure::reported("ParameterVersionNotFound", "another version exists", None);
-                answers.extend(latest[parameter].iter().map(|parameter| (*parameter, Err(failure.clone()))));
+                let same = latest.get(parameter).into_iter().flatten();
+                answers.extend(same.map(|parameter| (*parameter, Err(failure.clone()))));
             }
         }
         answers

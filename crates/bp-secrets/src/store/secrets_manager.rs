@@ -176,13 +176,15 @@ impl SecretsManager {
     /// the first error remains.
     async fn replace_unavailable(&self, references: &[Reference], answers: &mut [Result<Stored, Error>]) {
         let region = self.region().unwrap_or_default();
-        let failed: Vec<usize> =
-            (0..answers.len()).filter(|at| answers[*at].as_ref().is_err_and(Error::is_retryable)).collect();
-        let replicas: Vec<Reference> = failed.iter().map(|at| in_region(&references[*at], region)).collect();
-        for (at, answer) in failed.into_iter().zip(self.read_here(&replicas).await) {
+        let failed = references.iter().zip(answers);
+        let failed: Vec<_> =
+            failed.filter(|(_, answer)| answer.as_ref().is_err_and(Error::is_retryable)).collect();
+        let replicas: Vec<Reference> =
+            failed.iter().map(|(reference, _)| in_region(reference, region)).collect();
+        for ((reference, failed), answer) in failed.into_iter().zip(self.read_here(&replicas).await) {
             if let Ok(stored) = answer {
-                tracing::warn!(reference = %references[at], region, "read from the replica");
-                answers[at] = Ok(stored);
+                tracing::warn!(%reference, region, "read from the replica");
+                *failed = Ok(stored);
             }
         }
     }
@@ -256,7 +258,8 @@ fn without_value(request_id: Option<&str>) -> Failure {
 
 /// Whether a reference's id is this secret's name, its ARN, or its ARN without the suffix.
 fn is_id_of(id: &str, arn: &str, name: &str) -> bool {
-    id == name || id == arn || (id.starts_with("arn:") && arn.len() == id.len() + 7 && arn.starts_with(id))
+    let suffix = arn.strip_prefix(id);
+    id == name || id == arn || (id.starts_with("arn:") && suffix.is_some_and(|suffix| suffix.len() == 7))
 }
 
 fn in_region(reference: &Reference, region: &str) -> Reference {

@@ -100,18 +100,30 @@ impl Stores {
     async fn read_group(&self, group: &Group) -> Vec<Result<Stored, Error>> {
         match group.route {
             #[cfg(feature = "secretsmanager")]
-            Route::Secrets(at) => self.secrets[at].read(&group.references).await,
+            Route::Secrets(at) => match self.secrets.get(at) {
+                Some(store) => store.read(&group.references).await,
+                None => Vec::new(),
+            },
             #[cfg(feature = "ssm")]
-            Route::Parameters(at) => self.parameters[at].read(&group.references).await,
+            Route::Parameters(at) => match self.parameters.get(at) {
+                Some(store) => store.read(&group.references).await,
+                None => Vec::new(),
+            },
         }
     }
 
     async fn describe_group(&self, group: &Group) -> Vec<Result<Description, Error>> {
         match group.route {
             #[cfg(feature = "secretsmanager")]
-            Route::Secrets(at) => self.secrets[at].describe(&group.references).await,
+            Route::Secrets(at) => match self.secrets.get(at) {
+                Some(store) => store.describe(&group.references).await,
+                None => Vec::new(),
+            },
             #[cfg(feature = "ssm")]
-            Route::Parameters(at) => self.parameters[at].describe(&group.references).await,
+            Route::Parameters(at) => match self.parameters.get(at) {
+                Some(store) => store.describe(&group.references).await,
+                None => Vec::new(),
+            },
         }
     }
 }
@@ -134,7 +146,9 @@ fn gather<T>(
         references.iter().map(|r| Err(Error::new(r, ErrorKind::NoStore))).collect();
     for (group, answers) in groups.into_iter().zip(answers) {
         for (at, answer) in group.indices.into_iter().zip(answers) {
-            all[at] = answer;
+            if let Some(place) = all.get_mut(at) {
+                *place = answer;
+            }
         }
     }
     all

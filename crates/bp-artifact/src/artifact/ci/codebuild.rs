@@ -47,9 +47,12 @@ pub(super) fn origin(variables: &Variables<'_>) -> Origin {
     })
 }
 
-/// `pr/12`; a merge request of GitLab has the same form.
+/// `pr/12`; a merge request of GitLab has the same form. Also the reference of one, such as `refs/pull/12/head`.
 fn is_request(text: &str) -> bool {
-    let number = text.strip_prefix("pr/").or_else(|| text.strip_prefix("mr/"));
+    let of_reference =
+        ["refs/pull/", "refs/merge-requests/"].iter().find_map(|start| text.strip_prefix(start));
+    let of_reference = of_reference.and_then(|rest| rest.split('/').next());
+    let number = text.strip_prefix("pr/").or_else(|| text.strip_prefix("mr/")).or(of_reference);
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 

@@ -30,10 +30,18 @@ pub(super) fn bitbucket(variables: &Variables<'_>) -> Result<Origin, CiError> {
 /// Source: <https://circleci.com/docs/reference/variables/>
 pub(super) fn circle(variables: &Variables<'_>) -> Result<Origin, CiError> {
     let branch = variables.get("CIRCLE_BRANCH");
-    let of_branch = branch.as_deref().and_then(|branch| branch.strip_prefix("pull/").map(str::to_owned));
-    let is_fork =
+    let of_branch = branch.as_deref().and_then(|branch| number(branch.strip_prefix("pull/")?));
+    let name = |user: &str, repository: &str| {
+        let name = format!("{}/{}", variables.get(user)?, variables.get(repository)?);
+        Some(name.to_ascii_lowercase())
+    };
+    let head = name("CIRCLE_PR_USERNAME", "CIRCLE_PR_REPONAME");
+    // Some projects set them for their own pull requests too.
+    let is_own = head.is_some() && head == name("CIRCLE_PROJECT_USERNAME", "CIRCLE_PROJECT_REPONAME");
+    let is_request =
         variables.get("CIRCLE_PR_REPONAME").is_some() || variables.get("CIRCLE_PR_NUMBER").is_some();
-    let request = variables.get("CIRCLE_PR_NUMBER").or(of_branch);
+    let is_fork = is_request && !is_own;
+    let request = variables.get("CIRCLE_PR_NUMBER").or_else(|| of_branch.map(str::to_owned));
     Ok(Origin::Known(Source {
         repository: variables.url("CIRCLE_REPOSITORY_URL"),
         commit: Some(variables.built("CIRCLE_SHA1", CIRCLE)?),
@@ -44,6 +52,12 @@ pub(super) fn circle(variables: &Variables<'_>) -> Result<Origin, CiError> {
         fork: is_fork.then_some(true),
         ..Source::default()
     }))
+}
+
+/// The digits at the start of `7`, or of `7/head`.
+fn number(text: &str) -> Option<&str> {
+    let (number, _) = text.split_once('/').unwrap_or((text, ""));
+    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some(number)
 }
 
 /// Source: <https://buildkite.com/docs/pipelines/configure/environment-variables>
@@ -86,9 +100,28 @@ fn plain(url: &str) -> String {
     url.replacen(':', "/", 1).to_ascii_lowercase()
 }
 
-/// Sources: <https://plugins.jenkins.io/git/>, and `<JENKINS_URL>/env-vars.html` of every server.
+/// The variables that contain the number of a change request: of multibranch projects, and of the plugins that start other
+/// projects for pull requests of GitHub, GitLab and Bitbucket.
+const CHANGES: [&str; 4] = ["CHANGE_ID", "ghprbPullId", "gitlabMergeRequestIid", "BITBUCKET_PULL_REQUEST_ID"];
+
+/// What follows the name of the remote in the references of change requests, before their number.
+const REQUESTS: [&str; 4] = ["pr/", "pull/", "pull-requests/", "merge-requests/"];
+
+/// The number of the change request that `origin/pr/7/merge` belongs to.
+fn change_in(branch: &str) -> Option<&str> {
+    let (_, rest) = branch.split_once('/')?;
+    REQUESTS.iter().find_map(|prefix| number(rest.strip_prefix(prefix)?))
+}
+
+/// Sources: <https://plugins.jenkins.io/git/>, <https://plugins.jenkins.io/ghprb/>,
+/// <https://plugins.jenkins.io/gitlab-plugin/>, and `<JENKINS_URL>/env-vars.html` of every server.
 pub(super) fn jenkins(variables: &Variables<'_>) -> Result<Origin, CiError> {
-    if let Some(change) = variables.get("CHANGE_ID") {
+    // Of a commit that was checked out by its ID.
+    let tracked =
+        variables.get("GIT_BRANCH").filter(|branch| !matches!(branch.as_str(), "detached" | "HEAD"));
+    let change = CHANGES.iter().find_map(|name| variables.get(name));
+    let change = change.or_else(|| Some(change_in(tracked.as_deref()?)?.to_owned()));
+    if let Some(change) = change {
         return Ok(Origin::unknown(format!(
             "of the change request {change} either the head or its merge with the target is checked out, and GIT_COMMIT \
              may be a local merge commit"
@@ -100,10 +133,10 @@ pub(super) fn jenkins(variables: &Variables<'_>) -> Result<Origin, CiError> {
         ));
     };
     let branch = variables.branch("BRANCH_NAME");
-    let tracked = || {
-        let branch = variables.get("GIT_BRANCH")?;
-        Some(branch.strip_prefix("origin/").map_or(branch.clone(), |name| format!("refs/heads/{name}")))
-    };
+    let tracked = tracked.map(|branch| match branch.strip_prefix("origin/") {
+        Some(name) => format!("refs/heads/{name}"),
+        None => branch,
+    });
     Ok(Origin::Known(Source {
         repository: variables
             .get("GIT_URL")
@@ -113,7 +146,7 @@ pub(super) fn jenkins(variables: &Variables<'_>) -> Result<Origin, CiError> {
         commit: Some(commit),
         // A multibranch project finds only branches and tags of its own repository.
         fork: branch.is_some().then_some(false),
-        reference: variables.tag("TAG_NAME").or(branch).or_else(tracked),
+        reference: variables.tag("TAG_NAME").or(branch).or(tracked),
         ..Source::default()
     }))
 }
