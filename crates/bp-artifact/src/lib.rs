@@ -53,6 +53,7 @@ mod exit;
 pub mod file;
 pub mod host;
 mod image;
+mod location;
 pub mod media_type;
 pub mod operation;
 mod parse;

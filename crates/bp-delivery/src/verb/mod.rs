@@ -3,7 +3,6 @@
 //! A program with one verb is one line, [`program::run`]; so is one with all of them as subcommands,
 //! [`multicall::run`](crate::multicall::run).
 
-mod completions;
 mod config;
 mod copy;
 mod deploy_ecs;
@@ -19,7 +18,6 @@ mod init;
 mod inspect;
 mod login;
 mod ls;
-mod man;
 mod promote;
 mod record;
 mod refresh_pull_secret;
@@ -34,7 +32,6 @@ mod wait;
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
-    completions::Completions,
     config::Configuration,
     copy::Copy,
     deploy_ecs::DeployEcs,
@@ -48,7 +45,6 @@ pub use self::{
     inspect::Inspect,
     login::{LogIn, LogOut},
     ls::List,
-    man::ManPages,
     promote::Promote,
     record::Record,
     refresh_pull_secret::RefreshPullSecret,
@@ -76,7 +72,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn of<V: Verb>() -> Self {
+    pub(crate) fn of<V: Verb>() -> Self {
         Entry { name: V::NAME, command: program::command_in::<V>, run: program::run_with::<V> }
     }
 }
@@ -84,7 +80,6 @@ impl Entry {
 /// Every verb of this build.
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
-        Entry::of::<Completions>(),
         Entry::of::<Configuration>(),
         Entry::of::<Copy>(),
         Entry::of::<DeployEcs>(),
@@ -101,7 +96,6 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<LogIn>(),
         Entry::of::<LogOut>(),
         Entry::of::<List>(),
-        Entry::of::<ManPages>(),
         Entry::of::<Promote>(),
         Entry::of::<Record>(),
         Entry::of::<RefreshPullSecret>(),
@@ -115,7 +109,8 @@ pub(crate) fn entries() -> Vec<Entry> {
     ]
 }
 
-/// The command line of every verb of this build, as a subcommand of `bp`.
+/// The command line of every verb of this build, as a subcommand of `bp`. `bp` has others about itself:
+/// [`multicall`](crate::multicall).
 pub fn commands() -> Vec<Command> {
     entries().iter().map(|entry| (entry.command)("bp ")).collect()
 }
