@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use crate::document::Location;
+use crate::location::Location;
 pub use crate::parse::ParseError;
 
 /// The class of an error: determines what a caller can do about it, and the exit code.

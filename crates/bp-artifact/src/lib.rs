@@ -56,6 +56,7 @@ mod exit;
 pub mod file;
 pub mod host;
 mod image;
+mod location;
 pub mod media_type;
 pub mod operation;
 mod parse;

@@ -31,12 +31,9 @@ use std::{
 };
 
 mod credentials;
-mod workflow;
+pub mod workflow;
 
-pub use self::{
-    credentials::without_credentials,
-    workflow::{Annotation, AnnotationLevel},
-};
+pub use self::credentials::without_credentials;
 
 const ESCAPE: char = '\u{1b}';
 

@@ -2,7 +2,10 @@
 
 mod console;
 
-use bp_artifact::text::{Annotation, AnnotationLevel, Clean};
+use bp_artifact::text::{
+    Clean,
+    workflow::{Annotation, AnnotationLevel},
+};
 use console::{Command, commands, executed, terminal};
 use proptest::prelude::*;
 

@@ -3,6 +3,11 @@
 use bp_delivery::{multicall, verb};
 use clap::{Command, error::ErrorKind};
 
+/// Every command of `bp`.
+fn commands() -> Vec<Command> {
+    multicall::command().get_subcommands().cloned().collect()
+}
+
 /// The words of a command line, as a shell splits them; what follows a redirection is left out.
 fn words(line: &str) -> Vec<String> {
     let line = line.split(" > ").next().unwrap();
@@ -43,7 +48,7 @@ fn long_help(command: &Command) -> String {
 
 #[test]
 fn every_command_has_examples_that_parse_and_exit_codes() {
-    for command in verb::commands() {
+    for command in commands() {
         let name = command.get_name().to_owned();
         let help = long_help(&command);
         let lines = examples(&help);
@@ -61,7 +66,7 @@ fn every_command_has_examples_that_parse_and_exit_codes() {
 
 #[test]
 fn the_examples_of_a_subcommand_are_its_own() {
-    let commands = verb::commands();
+    let commands = commands();
     let secrets = commands.iter().find(|command| command.get_name() == "secrets").unwrap();
     let print = secrets.find_subcommand("print").unwrap();
     let lines = examples(&long_help(print));
@@ -79,7 +84,7 @@ fn a_program_of_its_own_shows_its_name_alone() {
 fn the_exit_codes_are_those_of_the_page() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/exit-codes.md");
     let page = std::fs::read_to_string(page).unwrap();
-    for command in verb::commands() {
+    for command in commands() {
         let help = long_help(&command);
         let codes = help.split("Exit codes (docs/exit-codes.md):\n").nth(1).unwrap();
         let codes: Vec<u8> =

@@ -48,7 +48,7 @@ impl Clean {
     /// command and no other one.
     ///
     /// ```
-    /// use bp_artifact::text::{Annotation, AnnotationLevel, Clean};
+    /// use bp_artifact::text::{Clean, workflow::{Annotation, AnnotationLevel}};
     ///
     /// let annotation = Annotation {
     ///     level: AnnotationLevel::Error,

@@ -18,7 +18,10 @@ use bp_artifact::{
     ExitCode,
     document::{self, Location},
     sync::lock,
-    text::{Annotation, AnnotationLevel, Clean, single_line},
+    text::{
+        Clean, single_line,
+        workflow::{Annotation, AnnotationLevel},
+    },
 };
 use serde_json::Value;
 

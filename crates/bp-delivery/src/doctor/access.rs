@@ -8,7 +8,10 @@ use bp_artifact::{
 };
 use jiff::Timestamp;
 
-use super::{Doctor, RETRY, Row, State};
+use super::{
+    checks::Doctor,
+    row::{RETRY, Row, State},
+};
 use crate::{Clients, Failure};
 
 /// The row of the caller's own credentials.

@@ -2,7 +2,10 @@
 
 use bp_secrets::Depth;
 
-use super::{Doctor, Row, State};
+use super::{
+    checks::Doctor,
+    row::{Row, State},
+};
 use crate::{Delivery, secrets};
 
 impl Doctor {

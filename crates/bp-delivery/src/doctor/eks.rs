@@ -6,7 +6,10 @@ use bp_artifact::{
 };
 use bp_eks::preflight::Permission;
 
-use super::{Doctor, Row, State};
+use super::{
+    checks::Doctor,
+    row::{Row, State},
+};
 use crate::Delivery;
 
 /// What helm and `deploy-helm` need in every namespace, whatever the chart contains.

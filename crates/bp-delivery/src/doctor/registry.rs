@@ -13,7 +13,11 @@ use bp_promote::{
 };
 use futures_util::future::join_all;
 
-use super::{Doctor, Row, State, access::of_aws};
+use super::{
+    access::of_aws,
+    checks::Doctor,
+    row::{Row, State},
+};
 use crate::{Clients, Failure};
 
 /// The row of the registry itself.

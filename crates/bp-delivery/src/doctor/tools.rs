@@ -18,7 +18,10 @@ use bp_promote::registry::DockerConfig;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Doctor, Row, State};
+use super::{
+    checks::Doctor,
+    row::{Row, State},
+};
 
 /// How long a program may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(10);

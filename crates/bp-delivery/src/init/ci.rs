@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Known;
+use super::draft::Known;
 
 /// The variables that contain the repository's name, possibly after its owner or in its URL.
 const VARIABLES: [&str; 6] = [

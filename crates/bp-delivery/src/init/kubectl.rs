@@ -2,7 +2,7 @@
 
 use kube::config::Kubeconfig;
 
-use super::{Known, Values};
+use super::draft::{Known, Values};
 
 /// A context of kubectl.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

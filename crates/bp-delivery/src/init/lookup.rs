@@ -13,7 +13,10 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
 };
 
-use super::{Context, Known, Values};
+use super::{
+    draft::{Known, Values},
+    kubectl::Context,
+};
 use crate::{Failure, Session};
 
 /// What was found, or why it could not be read.

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use bp_artifact::text::single_line;
+use bp_artifact::{Config, error::Classified as _, text::single_line};
 
 use super::{
-    Draft, Known, Values,
+    draft::{Draft, Known, Values},
     schema::{Form, form, segments},
 };
+use crate::Failure;
 
 /// The order of the usual settings; others follow.
 const ORDER: [&str; 14] = [
@@ -37,8 +38,25 @@ const LATER: &str = "\
 # gate.go-live.approval = true    # dual-deploy waits for --approve go-live
 ";
 
-/// The text of the file.
-pub(super) fn of(draft: &Draft) -> String {
+/// The text of the file, which is read back to be sure that it is valid.
+///
+/// # Errors
+/// When a value is invalid.
+pub(crate) fn text(draft: &Draft, file: &str) -> Result<String, Failure> {
+    let text = of(draft);
+    Config::parse(&text, file).map_err(|error| {
+        // The file does not exist yet: its line is quoted.
+        let number = error.location().and_then(|at| at.line.checked_sub(1));
+        let line = number.and_then(|number| text.lines().nth(number)).unwrap_or_default();
+        let setting = line.split(" # ").next().unwrap_or_default();
+        Failure::from(error)
+            .context(format_args!("invalid setting {}", single_line(setting)))
+            .hint("nothing was written; correct the flags")
+    })?;
+    Ok(text)
+}
+
+fn of(draft: &Draft) -> String {
     let mut text = String::from(
         "# Written by `bp init`. After `#` is where a value comes from. Every key is documented in docs/artifact.md.\n\
          # `bp config show` prints all settings, `bp doctor` checks what they refer to.\n\
@@ -137,7 +155,7 @@ fn quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bp_artifact::{Config, config::config_schema};
+    use bp_artifact::config::config_schema;
     use serde_json::Value;
 
     use super::*;

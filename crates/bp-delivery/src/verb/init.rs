@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::{
     Failure, Session, Ui,
-    init::{Context, Draft, Known, Lookup, Unknown, Values, is_setting, project},
+    init::{Context, Draft, Known, Lookup, Unknown, Values, is_setting, project, text},
     program::Verb,
 };
 
@@ -119,7 +119,7 @@ impl Verb for Init {
             return Err(incomplete(&missing, &draft.unknown()));
         }
         let file = self.config.display().to_string();
-        let (text, unknown) = (draft.text(&file)?, draft.unknown());
+        let (text, unknown) = (text(&draft, &file)?, draft.unknown());
         for one in &unknown {
             ui.say(format!("not known: {one}"));
         }
@@ -213,19 +213,19 @@ impl Init {
         of(Some(environment), values);
         of(None, values);
         let (place, target) = (&self.place, &self.target);
-        let text = |value: &Option<_>| value.as_ref().map(ToString::to_string);
+        let shown = |value: &Option<_>| value.as_ref().map(ToString::to_string);
         let flags: [(&str, Option<String>); 11] = [
             ("account", place.account.as_ref().map(ToString::to_string)),
             ("region", place.region.as_ref().map(ToString::to_string)),
             ("role", place.role.as_ref().map(ToString::to_string)),
             ("registry", place.registry.as_ref().map(ToString::to_string)),
-            ("ecs.cluster", text(&target.ecs_cluster)),
-            ("ecs.service", text(&target.ecs_service)),
-            ("ecs.container", text(&target.ecs_container)),
-            ("eks.cluster", text(&target.eks_cluster)),
-            ("eks.namespace", text(&target.eks_namespace)),
+            ("ecs.cluster", shown(&target.ecs_cluster)),
+            ("ecs.service", shown(&target.ecs_service)),
+            ("ecs.container", shown(&target.ecs_container)),
+            ("eks.cluster", shown(&target.eks_cluster)),
+            ("eks.namespace", shown(&target.eks_namespace)),
             ("eks.workload", target.eks_workload.as_ref().map(ToString::to_string)),
-            ("eks.container", text(&target.eks_container)),
+            ("eks.container", shown(&target.eks_container)),
         ];
         for (key, value) in flags {
             if let Some(value) = value {

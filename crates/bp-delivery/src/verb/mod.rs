@@ -5,7 +5,6 @@
 
 mod approve;
 mod audit;
-mod completions;
 mod config;
 mod copy;
 mod deploy_ecs;
@@ -21,7 +20,6 @@ mod init;
 mod inspect;
 mod login;
 mod ls;
-mod man;
 mod promote;
 mod recall;
 mod record;
@@ -40,7 +38,6 @@ pub use self::deploy_helm::DeployHelm;
 pub use self::{
     approve::Approve,
     audit::Audit,
-    completions::Completions,
     config::Configuration,
     copy::Copy,
     deploy_ecs::DeployEcs,
@@ -54,7 +51,6 @@ pub use self::{
     inspect::Inspect,
     login::{LogIn, LogOut},
     ls::List,
-    man::ManPages,
     promote::Promote,
     recall::Recall,
     record::Record,
@@ -84,7 +80,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn of<V: Verb>() -> Self {
+    pub(crate) fn of<V: Verb>() -> Self {
         Entry { name: V::NAME, command: program::command_in::<V>, run: program::run_with::<V> }
     }
 }
@@ -94,7 +90,6 @@ pub(crate) fn entries() -> Vec<Entry> {
     vec![
         Entry::of::<Approve>(),
         Entry::of::<Audit>(),
-        Entry::of::<Completions>(),
         Entry::of::<Configuration>(),
         Entry::of::<Copy>(),
         Entry::of::<DeployEcs>(),
@@ -111,7 +106,6 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<LogIn>(),
         Entry::of::<LogOut>(),
         Entry::of::<List>(),
-        Entry::of::<ManPages>(),
         Entry::of::<Promote>(),
         Entry::of::<Recall>(),
         Entry::of::<Record>(),
@@ -127,7 +121,8 @@ pub(crate) fn entries() -> Vec<Entry> {
     ]
 }
 
-/// The command line of every verb of this build, as a subcommand of `bp`.
+/// The command line of every verb of this build, as a subcommand of `bp`. `bp` has others about itself:
+/// [`multicall`](crate::multicall).
 pub fn commands() -> Vec<Command> {
     entries().iter().map(|entry| (entry.command)("bp ")).collect()
 }
