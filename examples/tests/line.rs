@@ -16,8 +16,17 @@ async fn the_quickstart_completes() {
     let stage = Stage::new().await;
     let end = stage.run("quickstart", &[]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
-    assert!(end.stderr.contains("exit code 78") && end.stderr.contains("Try next"), "{}", end.stderr);
+    assert!(end.stderr.contains("exit code 78"), "{}", end.stderr);
+    let next = end.stderr.split_once("Try next:").unwrap().1;
+    assert_eq!(next.lines().filter(|line| line.trim().starts_with("cargo run --bin ")).count(), 3, "{next}");
+    // Its story fits on a screen of 120 columns, and is the same on every machine.
+    let lines = end.stderr.lines().chain(end.stdout.lines()).map(|line| line.chars().count().div_ceil(120));
+    assert!(lines.sum::<usize>() <= 60, "{}{}", end.stderr, end.stdout);
+    assert!(end.stdout.contains(WEB), "{}", end.stdout);
 }
+
+/// The image of the service web in version 1.0.0.
+const WEB: &str = "shop/web@sha256:d4c8e081bf95657a356591caa9165656b26127795671d436412abc16eeaa3075";
 
 #[tokio::test]
 async fn emits_promotes_deploys_verifies_and_rolls_back() {

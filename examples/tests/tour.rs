@@ -59,7 +59,7 @@ async fn the_printed_commands_ship_a_version_and_survive_a_failing_one() {
     let doctor = ok("doctor", &["--env", "staging"]).await;
     assert!(doctor.stdout.contains("ecs staging/shop-web"), "{doctor:?}");
 
-    ok("sandbox", &["push", "1.1.0", "--fails"]).await;
+    ok("sandbox", &["push", "1.1.0", "--failing"]).await;
     ok("promote", &["--to", "staging", "--all"]).await;
     let failed = terminal.run("dual-deploy", &["--env", "staging", "--all"]).await;
     assert_eq!(failed.code, 3, "{failed:?}");

@@ -18,11 +18,12 @@ impl Location {
     /// The location of the byte `offset` in `text`.
     pub(crate) fn of(file: &str, text: &str, offset: usize) -> Self {
         let before = text.get(..offset.min(text.len())).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let after = |count: usize| count.saturating_add(1);
         Location {
             file: file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: after(before.matches('\n').count()),
+            column: after(line.chars().count()),
         }
     }
 }

@@ -205,19 +205,18 @@ impl Tour {
         let requests = self.world.sandbox.ledger().count(|_| true);
         let images =
             good.artifact.images.values().filter_map(|image| {
-                Some(format!("\n  image: {}@{}", image.repository, image.digest.as_ref()?))
+                Some(format!("\n  {}@{}", image.repository.path(), image.digest.as_ref()?))
             });
         let failures = failed.targets.iter().filter_map(|target| {
             let failure = target.outcome.as_ref()?.failure.as_ref()?;
-            Some(format!("\n  {}: {failure}", target.target))
+            Some(format!("\n  {}: {}", target.target, failure.cause))
         });
         let (images, failures): (String, String) = (images.collect(), failures.collect());
         let story = [
             format!("{} was promoted from dev to prod by digest, deployed and proven{images}", good.tag),
             format!("{} failed in staging, all targets run {} again{failures}", broken.tag, good.tag),
-            format!("{:.1} s and {requests} requests", took.as_secs_f64()),
         ];
-        self.chapter("Summary");
+        self.chapter(&format!("Summary, after {:.1} s and {requests} requests", took.as_secs_f64()));
         self.ui.results(story, failed);
         NEXT.lines().for_each(|line| self.ui.say(line));
     }

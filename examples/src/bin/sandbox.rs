@@ -34,7 +34,7 @@ enum SandboxCommand {
         version: Tag,
         /// Build a version whose service web exits with code 78 at its start
         #[arg(long)]
-        fails: bool,
+        failing: bool,
         /// Artifact file to write
         #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
         artifact: std::path::PathBuf,
@@ -56,7 +56,7 @@ const TOUR: [(&str, &[&str]); 4] = [
     (
         "Deploy one that fails: the last command ends with exit code 3, and 1.0.0 runs again:",
         &[
-            "cargo run -q --bin sandbox -- push 1.1.0 --fails",
+            "cargo run -q --bin sandbox -- push 1.1.0 --failing",
             "cargo run -q --bin promote -- --to staging --all",
             "cargo run -q --bin dual-deploy -- --env staging --all",
         ],
@@ -84,11 +84,11 @@ impl Verb for Serve {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         match self.command {
-            Some(SandboxCommand::Push { version, fails, artifact, config }) => {
+            Some(SandboxCommand::Push { version, failing, artifact, config }) => {
                 ui.step(format!("Build shop {version} and push it to dev"));
                 let (config, session) = (config.load()?, Session::from_env()?);
                 let change =
-                    |service: &str, image| if fails { fails_at_start(service, image) } else { image };
+                    |service: &str, image| if failing { fails_at_start(service, image) } else { image };
                 let built = build_and_push(&ui, &session, &config, &version, change).await?;
                 built.write(&artifact)?;
                 ui.result(format!("{} written", artifact.display()), &built);

@@ -34,7 +34,7 @@ use crate::{Failure, Output};
 /// The output format, and what is logged.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// Output format: progress bars or lines on standard error, or JSON lines on standard output
+    /// Output format: progress in place or lines on standard error, or JSON lines on standard output
     #[arg(long, value_enum, default_value_t, env = "BP_OUTPUT", global = true)]
     pub output: Output,
     /// Log operations to standard error, twice (-vv) also requests and retries; RUST_LOG selects more precisely

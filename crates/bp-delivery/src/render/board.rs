@@ -74,7 +74,12 @@ impl Board {
                 let is_command = line.trim_start().starts_with("inspect:");
                 if is_command { line.clone() } else { abbreviated(line) }
             };
-            event.lines().iter().map(shown).collect::<Vec<_>>().join("\n")
+            let mut lines: Vec<String> = event.lines().iter().map(shown).collect();
+            if detail == Detail::Tour {
+                // The first evidence is the most relevant.
+                lines.retain(|line| !line.starts_with("     "));
+            }
+            lines.join("\n")
         };
         let counts = seen.progress.clone().unwrap_or_default();
         let in_place = |message: String, counts: &Progress, logged: bool| {

@@ -1,7 +1,7 @@
 //! What is shown of the events of a copy.
 
 use bp_artifact::Digest;
-use bp_promote::copy::{CopyEvent, Progress};
+use bp_promote::copy::{CopyEvent, Progress, Transfer};
 use indicatif::HumanBytes;
 use tokio::time::Instant;
 
@@ -23,7 +23,9 @@ pub(super) struct Copies {
     images: Vec<(Digest, String)>,
     tagged: Vec<String>,
     present: usize,
-    progress: Progress,
+    /// Blobs that were sent, with their bytes, and blobs that the destination had.
+    sent: (u64, u64),
+    kept: u64,
     since: Option<Instant>,
 }
 
@@ -39,7 +41,6 @@ impl Copies {
                 is_printed.then(|| Action::Line(Tone::Plain, event.to_string())).into_iter().collect()
             }
             CopyEvent::Progress(progress) => {
-                self.progress = *progress;
                 let Progress { blobs, blobs_total, bytes, bytes_total, .. } = *progress;
                 let (done, all) = (HumanBytes(bytes), HumanBytes(bytes_total));
                 let message = format!("{blobs}/{blobs_total} blobs, {done} of {all}");
@@ -54,8 +55,15 @@ impl Copies {
                 self.tagged.push(name);
                 (detail == Detail::Log).then_some(Action::Line(Tone::Plain, line)).into_iter().collect()
             }
-            // The progress counts them.
-            CopyEvent::Blob { .. } | CopyEvent::Manifest { .. } | CopyEvent::Referrer { .. } => Vec::new(),
+            CopyEvent::Blob { size, how, .. } => {
+                if *how == Transfer::Sent {
+                    self.sent = (self.sent.0 + 1, self.sent.1.saturating_add(*size));
+                } else {
+                    self.kept += 1;
+                }
+                Vec::new()
+            }
+            CopyEvent::Manifest { .. } | CopyEvent::Referrer { .. } => Vec::new(),
             CopyEvent::Kept(_) | CopyEvent::Skipped(_) | CopyEvent::Warning { .. } => {
                 vec![Action::Line(Tone::Warning, event.to_string())]
             }
@@ -65,10 +73,10 @@ impl Copies {
 
     /// The end of the copy: its progress becomes one line.
     pub(super) fn end(&mut self, detail: Detail) -> Vec<Action> {
-        let Copies { images, mut tagged, present, progress, since } = std::mem::take(self);
+        let Copies { images, mut tagged, present, sent: (sent, bytes), kept, since } = std::mem::take(self);
         tagged.sort();
         let mut actions = vec![Action::Gone(KEY.into())];
-        if progress.blobs_total == 0 && tagged.is_empty() {
+        if sent + kept == 0 && tagged.is_empty() {
             return actions;
         }
         let is_complete = tagged.len() + present >= images.len();
@@ -80,9 +88,9 @@ impl Copies {
             }
             _ => format!("{}: ", tagged.join(", ")),
         };
-        let Progress { blobs, blobs_total, bytes, .. } = progress;
         let took = since.map_or_else(String::new, |since| format!(", {}", duration(since.elapsed())));
-        let text = format!("copied {names}{blobs} of {blobs_total} blobs, {}{took}", HumanBytes(bytes));
+        let kept = if kept == 0 { String::new() } else { format!(", {kept} already present") };
+        let text = format!("copied {names}{sent} blobs sent, {}{kept}{took}", HumanBytes(bytes));
         actions.push(Action::Line(if is_complete { Tone::Good } else { Tone::Plain }, text));
         actions
     }

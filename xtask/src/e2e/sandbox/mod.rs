@@ -5,6 +5,7 @@ mod ecs;
 mod kube;
 mod registry;
 mod server;
+mod tour;
 
 use anyhow::Result;
 
@@ -19,5 +20,6 @@ pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
     let fast = SandboxServer::start_at(test_run, 30)?;
     kube::run_everyday(test_run, &fast);
     ecs::run(test_run, &fast);
+    tour::run(test_run);
     Ok(())
 }
