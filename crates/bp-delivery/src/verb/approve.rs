@@ -28,8 +28,8 @@ pub struct Approve {
     #[arg(long, value_name = "NAME", env = "BP_ENV")]
     env: String,
     /// Environment in whose registry the image is; defaults to the first of policy.from
-    #[arg(long, value_name = "NAME")]
-    from: Option<String>,
+    #[arg(long = "in", value_name = "NAME")]
+    place: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
     /// Service of bp.toml; required if there are several
@@ -71,7 +71,7 @@ impl Verb for Approve {
                 to.name
             )));
         };
-        let from = match (&self.from, policy.from.first()) {
+        let from = match (&self.place, policy.from.first()) {
             (Some(name), _) => config.environment(name)?,
             (None, Some(name)) => config.environment(name.as_str())?,
             (None, None) => to,
