@@ -190,21 +190,14 @@ async fn a_denied_attempt_after_a_lost_answer_is_unobserved() {
     assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
     assert_eq!(world.running_image(), second.reference.to_string());
 
-    // The same for the rollback.
+    // The same for the rollback: one read of the workload before the rollout, one before its rollback.
     let world = World::new().await;
     let broken = world.image("crash", crash());
+    let faults = world.sandbox.faults();
+    faults.inject(Fault::new(Effect::LoseAnswer).on("patch deployments").after(4).times(u32::MAX));
+    faults.inject(Fault::new(unauthorized()).on("get deployments").after(2).times(u32::MAX));
     let target = world.target_with(|options| options.take_over(true).grace(Duration::from_secs(10)));
-    let mut work = target.deploy(&broken);
-    while let Some(event) = work.next_event().await {
-        if matches!(event, DeployEvent::RollingBack { .. }) {
-            for operation in ["patch deployments", "update deployments"] {
-                world.sandbox.faults().inject(Fault::new(Effect::LoseAnswer).on(operation));
-            }
-            let later = Fault::new(unauthorized()).on("get deployments").after(1).times(u32::MAX);
-            world.sandbox.faults().inject(later);
-        }
-    }
-    let outcome = work.await.unwrap();
+    let outcome = target.deploy(&broken).await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
     assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
     assert_eq!(world.running_image(), world.first.reference.to_string());

@@ -145,7 +145,8 @@ fn answered<B>(
 ) -> Result<Response<B>, BoxError> {
     let is_change = *method == Method::PATCH || *method == Method::PUT;
     match (result, lost) {
-        (Ok((answer, _)), Some(lost)) if is_change && !answer.status().is_success() => Err(lost),
+        (Ok((answer, _)), _) if answer.status().is_success() => Ok(answer),
+        (_, Some(lost)) if is_change => Err(lost),
         (result, _) => result.map(|(answer, _)| answer),
     }
 }
