@@ -308,6 +308,8 @@ async fn sends_requests_of_the_size_that_the_registry_states() {
         (RegistryOptions::default().max_chunk_length(500_000), 3),
         (RegistryOptions::default().max_chunk_length(500_000).min_chunk_length(500_000), 3),
         (RegistryOptions::default().max_chunk_length(2_000_000), 0),
+        // A registry that asks for requests of a byte does not get a million of them.
+        (RegistryOptions::default().stating_max_chunk_length(1), 5),
     ] {
         let world = World::new(RegistryOptions::default(), options);
         let image = large(1_100_000);

@@ -181,7 +181,7 @@ impl Reading {
     async fn open(&mut self) -> Result<(), RegistryError> {
         let mut call = self.rest();
         let mut response = self.client.send(&self.client.pull, &call, &[200, 206]).await;
-        let is_refused = response.as_ref().is_err_and(RegistryError::is_refusal);
+        let is_refused = response.as_ref().is_err_and(|error| error.is_refusal() && !error.is_retryable());
         if is_refused && self.at > 0 && self.ranges {
             // Parts are optional, and some registries and caches reject them.
             self.ranges = false;

@@ -54,7 +54,9 @@ pub(super) struct Host {
 
 impl Host {
     /// The sizes of upload requests that are tried in turn. Proxies often limit them to 100 MB or 1 MiB.
-    const CHUNKS: [u64; 5] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, 256 << 10];
+    const CHUNKS: [u64; 5] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, Self::LEAST_CHUNK];
+    /// No smaller requests are made, whatever a registry states: a blob would take too many.
+    pub(super) const LEAST_CHUNK: u64 = 256 << 10;
     /// How long connections to a registry that never responded are retried.
     const UNREACHABLE_AFTER: Duration = Duration::from_millis(1_500);
 

@@ -16,6 +16,7 @@ use super::{
     auth::Scope,
     body::Body,
     endpoints::request_path,
+    host::Host,
     http::Call,
     repository::{STORED, check_reported, not_stored, text},
 };
@@ -206,7 +207,8 @@ impl UploadSession {
         const MOST: HeaderName = HeaderName::from_static("oci-chunk-max-length");
         let number = |name| text(headers, name)?.trim().parse::<u64>().ok();
         let least = number(LEAST).unwrap_or_default();
-        UploadSession { url, least, most: number(MOST).filter(|most| *most >= least.max(1)), has }
+        let most = number(MOST).map(|most| most.max(Host::LEAST_CHUNK)).filter(|most| *most >= least);
+        UploadSession { url, least, most, has }
     }
 }
 

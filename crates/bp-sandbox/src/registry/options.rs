@@ -33,7 +33,7 @@ pub struct RegistryOptions {
     pub(super) conceals: Option<u16>,
     pub(super) max_request: Option<u64>,
     pub(super) min_chunk: Option<u64>,
-    pub(super) states_max_chunk: bool,
+    pub(super) max_chunk: Option<u64>,
     pub(super) whole_uploads: bool,
     #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "used by the ECR API"))]
     pub(super) replication_lag: Duration,
@@ -59,7 +59,7 @@ impl Default for RegistryOptions {
             conceals: None,
             max_request: None,
             min_chunk: None,
-            states_max_chunk: false,
+            max_chunk: None,
             whole_uploads: true,
             replication_lag: Duration::from_secs(30),
         }
@@ -184,11 +184,16 @@ impl RegistryOptions {
         self
     }
 
-    /// As [`max_upload_request`](Self::max_upload_request), and says so in the header `OCI-Chunk-Max-Length`, which is not
-    /// in the specification.
-    pub fn max_chunk_length(mut self, bytes: u64) -> Self {
-        self.states_max_chunk = true;
-        self.max_upload_request(bytes)
+    /// As [`max_upload_request`](Self::max_upload_request), and says so in the header `OCI-Chunk-Max-Length`.
+    pub fn max_chunk_length(self, bytes: u64) -> Self {
+        self.stating_max_chunk_length(bytes).max_upload_request(bytes)
+    }
+
+    /// States a maximum size of upload requests in the header `OCI-Chunk-Max-Length`, which is not in the specification,
+    /// without enforcing it.
+    pub fn stating_max_chunk_length(mut self, bytes: u64) -> Self {
+        self.max_chunk = Some(bytes);
+        self
     }
 
     /// How long the replication of an image takes that ECR's `PutReplicationConfiguration` has configured; by default

@@ -268,7 +268,7 @@ impl Registry {
         if let Some(least) = self.options.min_chunk {
             set(&mut response, HeaderName::from_static("oci-chunk-min-length"), &least.to_string());
         }
-        if let Some(most) = self.options.max_request.filter(|_| self.options.states_max_chunk) {
+        if let Some(most) = self.options.max_chunk {
             set(&mut response, HeaderName::from_static("oci-chunk-max-length"), &most.to_string());
         }
         if status != 204 {
