@@ -48,6 +48,7 @@ mod failure;
 mod gates;
 mod image;
 mod location;
+mod locked;
 #[cfg(feature = "cli")]
 pub mod multicall;
 #[cfg(feature = "cli")]
@@ -57,6 +58,7 @@ mod printer;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod promotion;
+mod record_file;
 mod registries;
 #[cfg(feature = "render")]
 pub mod render;

@@ -104,6 +104,7 @@ impl Verb for Promote {
             options.copy = options.copy.concurrency(transfers);
         }
         let promotion = Promotion::new((from, &reads), (to, &writes), options, session.endpoints())?;
+        let promotion = if self.plan { promotion } else { promotion.open_records().await? };
 
         let resolver = reads.resolver(from.registry())?;
         // A plan does not wait.
@@ -167,15 +168,14 @@ impl Verb for Promote {
             plan.findings = promotion.check(&plan).await;
             return Ok(ui.planned(&plan));
         }
-        promotion.check_record_file()?;
-        let report = match &plan {
+        let mut report = match &plan {
             Some(plan) => ui.follow(promotion.apply(plan, images)).await,
             None => ui.follow(promotion.copy(images)).await,
         };
         for (image, error) in report.failed() {
             ui.say(format!("{}: {error}", image.reference));
         }
-        let recorded = promotion.keep_records(&report, &routes).await;
+        let recorded = promotion.keep_records(&mut report, &routes).await;
         if let (Err(error), true) = (&recorded, report.failed().next().is_some()) {
             ui.say(error);
         }
