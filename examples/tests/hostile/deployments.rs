@@ -69,7 +69,7 @@ async fn escapes_what_gates_and_approvers_say() {
     stage.edit_config(
         "[[environment]]\nname = \"prod\"",
         "[environment.gate.smoke]\nafter = \"ecs\"\n\
-         command = [\"sh\", \"-c\", \"cat said; cat said >&2; exit 3\"]\n\n[[environment]]\nname = \"prod\"",
+         command = [\"sh\", \"-c\", \"cat said; cat said >&2; exit 3\"]\ntimeout = \"1s\"\n\n[[environment]]\nname = \"prod\"",
     );
     for output in ["lines", "json"] {
         let end = stage.run("dual-deploy", &["--env", "staging", "--output", output]).await;
