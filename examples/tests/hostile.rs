@@ -5,6 +5,8 @@
 mod common;
 #[path = "../../crates/bp-artifact/tests/console/mod.rs"]
 mod console;
+#[path = "hostile/deployments.rs"]
+mod deployments;
 
 use bp_examples::world::shop;
 use bp_sandbox::{Effect, Fault};

@@ -241,3 +241,36 @@ async fn reports_missing_credentials_and_unreachable_services() {
     assert_eq!(stage.changes(), 0);
     assert!(matches!(end.code, 2 | 5) && end.stderr.contains("999999999999"), "{end:?}");
 }
+
+/// An image may take minutes: whatever is wrong with the file is reported before, without a request.
+#[tokio::test]
+async fn emit_artifact_checks_its_file_before_it_waits_for_the_image() {
+    let stage = Stage::new().await;
+    let registry = stage.world.config.environments()[0].registry().to_string();
+    let image = format!("{registry}/shop/web:9.9.9");
+    let emit = ["--image", &image, "--image-timeout", "10m", "--artifact"];
+    stage.write("other.json", "[]");
+    let service = &["--service", "web"][..];
+    for (file, more, code, part) in [
+        ("absent/artifact.json", &[][..], 7, "cannot write absent/artifact.json"),
+        (".", &[], 7, "cannot write ."),
+        ("/proc/version", &[], 7, "cannot write /proc/version"),
+        ("other.json", service, 2, "other.json:1:"),
+    ] {
+        let end = stage.run("emit-artifact", &[&emit[..], &[file], more].concat()).await;
+        refused(&stage, &end, code, &[part]);
+        assert!(!end.stderr.contains("waiting up to"), "{end:?}");
+    }
+    let path = stage.path("artifact.json");
+    let held = bp_artifact::file::FileLock::acquire(&path, std::time::Duration::ZERO).await.unwrap();
+    let end = stage.run("emit-artifact", &[&emit[..], &["artifact.json"]].concat()).await;
+    refused(&stage, &end, 7, &["artifact.json is in use by another run (process ", "nothing was changed"]);
+    drop(held);
+    let image = format!("{registry}/shop/web:1.0.0");
+    for (file, more) in [("/dev/stdout", service), ("artifact.json", &[])] {
+        let emit = ["--image", &image, "--artifact", file];
+        let end = stage.run("emit-artifact", &[&emit[..], more].concat()).await;
+        assert_eq!(end.code, 0, "{end:?}");
+        assert_eq!(end.stdout.contains("\"schema\""), file == "/dev/stdout", "{end:?}");
+    }
+}

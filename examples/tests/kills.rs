@@ -17,6 +17,8 @@ use std::{
 
 use bp_artifact::deploy::Receipt;
 use bp_examples::world::{ACCESS_KEY, shop};
+use bp_promote::{PromotionOutcome, PromotionRecord};
+use bp_sandbox::{Effect, Fault};
 use common::{Ended, Stage, ended};
 use fastrand::Rng;
 use serde_json::json;
@@ -83,42 +85,13 @@ impl Killed {
                 let end = stage.run("dual-deploy", DEPLOY).await;
                 assert_eq!(end.code, 0, "{end:?}");
             }
-            Killed::SwitchTraffic => {
-                let environment = &stage.world.config.environments()[1];
-                let running =
-                    format!("{}@{}", environment.services()[0].repository, shop("0.9.0").build().digest());
-                let cluster = stage.world.sandbox.cluster("staging");
-                let labels = json!({ "app": "site", "slot": "blue" });
-                cluster.create(json!({
-                    "apiVersion": "apps/v1", "kind": "Deployment",
-                    "metadata": { "name": "site-blue", "namespace": "shop" },
-                    "spec": {
-                        "replicas": 2,
-                        "selector": { "matchLabels": labels },
-                        "template": {
-                            "metadata": { "labels": labels },
-                            "spec": { "containers": [{ "name": "web", "image": running }] },
-                        },
-                    },
-                }));
-                cluster.create(json!({
-                    "apiVersion": "v1", "kind": "Service",
-                    "metadata": { "name": "site", "namespace": "shop" },
-                    "spec": { "ports": [{ "port": 80 }], "selector": labels },
-                }));
-                stage.world.sandbox.clock().advance(Duration::from_secs(120));
-                let stage_image = [&SWITCH[..SWITCH.len() - 1], &["stage"]].concat();
-                let end = stage.run("switch-traffic", &stage_image).await;
-                assert_eq!(end.code, 0, "{end:?}");
-                fs::remove_file(stage.path("receipt.json")).unwrap();
-            }
+            Killed::SwitchTraffic => stage.staged_site().await,
         }
         stage.world.sandbox.ledger().clear();
     }
 
-    /// Asserts that the command, which has ended with success, has completed its work. `graceful` if it was not killed by
-    /// SIGKILL.
-    async fn check(self, stage: &Stage, graceful: bool, what: &str) {
+    /// Asserts that the command, which has ended with success, has completed its work.
+    async fn check(self, stage: &Stage, what: &str) {
         let digest = |version: &str| shop(version).build().digest().to_string();
         match self {
             Killed::Promote => {
@@ -131,9 +104,7 @@ impl Killed {
                 }
                 let record: serde_json::Value =
                     serde_json::from_str(stage.read("record.jsonl").trim()).unwrap();
-                if graceful {
-                    assert_eq!(record["previous"], digest("1.5.0"), "{what}: {record}");
-                }
+                assert_eq!(record["previous"], digest("1.5.0"), "{what}: {record}");
             }
             Killed::DualDeploy => {
                 assert_runs(stage, &digest("1.0.0"), what);
@@ -144,10 +115,7 @@ impl Killed {
                 }
             }
             Killed::Rollback => assert_runs(stage, &digest("0.9.0"), what),
-            Killed::SwitchTraffic => {
-                let service = stage.world.sandbox.cluster("staging").object("services", "shop", "site");
-                assert_eq!(service.unwrap()["spec"]["selector"]["slot"], "green", "{what}");
-            }
+            Killed::SwitchTraffic => assert_eq!(stage.live_slot(), "green", "{what}"),
         }
     }
 }
@@ -286,7 +254,7 @@ async fn run(seed: u64, number: u64, counts: &mut BTreeMap<Killed, usize>) -> Op
         let stage = stage_for(killed).await;
         let end = ended(command(&stage, killed, number, temporary.path())).await;
         assert_eq!(end.code, 0, "{killed:?}: {}", end.stderr);
-        killed.check(&stage, true, "not killed").await;
+        killed.check(&stage, "not killed").await;
         count.insert(stage.world.sandbox.ledger().count(|_| true));
     }
     let stage = stage_for(killed).await;
@@ -320,10 +288,104 @@ async fn run(seed: u64, number: u64, counts: &mut BTreeMap<Killed, usize>) -> Op
     let text = || after.stderr.lines().filter(|line| !line.contains("bp_")).collect::<Vec<_>>().join("\n");
     assert_eq!(after.code, 0, "{what}: the rerun failed: {}\nbefore: {}", text(), before.code);
     assert_no_secret(&after, &stage, &what);
-    killed.check(&stage, signal != "-KILL" && disk.is_none(), &what).await;
+    killed.check(&stage, &what).await;
     assert_eq!(stage.files(), killed.leaves(), "{what}");
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "{what}: temporary files");
     is_permitted.then_some(disk.is_some())
+}
+
+/// Kills `command` when `reached`.
+async fn killed_when(mut command: Command, reached: impl Fn() -> bool) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let time = tokio::time::Instant::now();
+    while !reached() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        assert!(time.elapsed() < Duration::from_secs(60), "it was never reached");
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_promotion_killed_before_its_record_reports_the_first_previous_digest() {
+    let digest = |version: &str| shop(version).build().digest().to_owned();
+    for flags in [&[][..], &["--no-referrers"], &["--attach-record"], &["--tag", "2.0.0"]] {
+        for has_moved in [true, false] {
+            let arguments = [&["--to", "staging", "--record", "record.jsonl"], flags].concat();
+            // The tag is written last.
+            let stage = stage_for(Killed::Promote).await;
+            let host = stage.world.config.environments()[1].registry().as_str().to_owned();
+            assert_eq!(stage.run("promote", &arguments).await.code, 0);
+            let is_put =
+                |entry: &bp_sandbox::Entry| entry.endpoint == host && entry.operation == "PUT manifest";
+            let record = usize::from(flags.contains(&"--attach-record"));
+            let puts = stage.world.sandbox.ledger().count(is_put) - record;
+
+            let stage = stage_for(Killed::Promote).await;
+            let fault = |effect| Fault::new(effect).at(&*host).on("PUT manifest").after(puts as u32 - 1);
+            if has_moved {
+                stage.world.sandbox.faults().inject(fault(Effect::LoseAnswer));
+            }
+            let wait = Effect::Delay(Duration::from_secs(600));
+            stage.world.sandbox.faults().inject(fault(wait).times(9));
+            let registry = stage.world.sandbox.registry(&host);
+            let ledger = stage.world.sandbox.ledger();
+            killed_when(stage.command("promote", &arguments), || {
+                if has_moved {
+                    registry.tags("shop/web")["2.0.0"] == digest("2.0.0")
+                } else {
+                    stage.path("record.jsonl").exists() && !stage.read("record.jsonl").is_empty()
+                }
+            })
+            .await;
+            let what = format!("{flags:?} {has_moved} {:?}", ledger.count(is_put));
+            let moved = if has_moved { "2.0.0" } else { "1.5.0" };
+            assert_eq!(registry.tags("shop/web")["2.0.0"], digest(moved), "{what}");
+            let record =
+                || serde_json::from_str::<PromotionRecord>(stage.read("record.jsonl").trim()).unwrap();
+            let known = |record: &PromotionRecord| record.previous.as_ref().map(ToString::to_string);
+            assert_eq!(record().outcome, PromotionOutcome::Pending, "{what}");
+            assert_eq!(known(&record()), Some(digest("1.5.0")), "{what}");
+
+            stage.world.sandbox.faults().clear();
+            let end = stage.run("promote", &[&arguments[..], &["--output", "json"]].concat()).await;
+            assert_eq!(end.code, 0, "{what}: {end:?}");
+            assert_eq!(known(&record()), Some(digest("1.5.0")), "{what}");
+            assert_eq!(record().outcome == PromotionOutcome::Resumed, has_moved, "{what}: {:?}", record());
+            assert!(end.stdout.contains(&digest("1.5.0")), "{what}: the report contains it: {}", end.stdout);
+            assert_eq!(stage.files(), [".docker", "artifact.json", "bp.toml", "record.jsonl"], "{what}");
+            // Later reruns keep it.
+            let first = stage.read("record.jsonl");
+            assert_eq!(stage.run("promote", &arguments).await.code, 0);
+            assert_eq!(stage.read("record.jsonl"), first, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_promotion_keeps_earlier_records() {
+    let stage = stage_for(Killed::Promote).await;
+    let arguments = ["--to", "staging", "--record", "record.jsonl"];
+    assert_eq!(stage.run("promote", &arguments).await.code, 0);
+    let first = stage.read("record.jsonl");
+    assert!(first.contains(shop("1.5.0").build().digest()), "{first}");
+    let host = stage.world.config.environments()[1].registry().as_str().to_owned();
+    let fault = Fault::status(403).at(&*host).times(u32::MAX);
+    stage.world.sandbox.faults().inject(fault);
+    let end = stage.run("promote", &arguments).await;
+    assert_ne!(end.code, 0, "{end:?}");
+    assert_eq!(stage.read("record.jsonl"), first);
+    stage.world.sandbox.faults().clear();
+    // One run at a time uses the file.
+    let held =
+        bp_artifact::file::FileLock::acquire(&stage.path("record.jsonl"), Duration::ZERO).await.unwrap();
+    let end = stage.run("promote", &arguments).await;
+    let last = end.stderr.lines().last().unwrap();
+    let holder = format!("record.jsonl is in use by another run (process {} on ", std::process::id());
+    assert!(end.code == 7 && last.contains(&holder), "{end:?}");
+    drop(held);
+    assert_eq!(stage.run("promote", &arguments).await.code, 0);
+    assert_eq!(stage.read("record.jsonl"), first);
 }
 
 #[tokio::test]

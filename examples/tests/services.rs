@@ -105,7 +105,7 @@ async fn emits_images_of_services_separately_and_promotes_them_together() {
     let stage = Stage::of_services().await;
     let dev = &stage.world.config.environments()[0];
     std::fs::remove_file(stage.path("artifact.json")).unwrap();
-    for service in dev.services() {
+    let emit = async |service: &bp_artifact::config::ServiceConfig| {
         let name = service.name.as_ref().unwrap().as_str();
         let image = version_of(name, "2.0.0").build();
         let registry = stage.world.sandbox.registry(dev.registry().as_str());
@@ -114,7 +114,10 @@ async fn emits_images_of_services_separately_and_promotes_them_together() {
         let emit = ["--env", "dev", "--service", name, "--image", &pushed, "--commit", "1a2b3c4"];
         let end = stage.run("emit-artifact", &emit).await;
         assert_eq!(end.code, 0, "{}", end.stderr);
-    }
+    };
+    // Two programs at the same time, one file.
+    let [web, worker] = dev.services() else { panic!("two services") };
+    tokio::join!(emit(web), emit(worker));
     let artifact = bp_artifact::Artifact::read(stage.path("artifact.json")).unwrap();
     assert_eq!(artifact.images.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["web", "worker"]);
 

@@ -2,6 +2,8 @@
 #![cfg(all(feature = "sandbox", unix))]
 
 mod common;
+#[path = "signals/rollback_on_cancel.rs"]
+mod rollback_on_cancel;
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, time::Duration};
 

@@ -79,43 +79,8 @@ async fn an_unfinished_receipt_of_another_platform_is_not_overwritten() {
 #[tokio::test]
 async fn shifting_traffic_writes_a_receipt_that_rollback_accepts() {
     let stage = Stage::new().await;
-    let cluster = stage.world.sandbox.cluster("staging");
-    let host = stage.world.config.environments()[1].registry().clone();
-    for (slot, tag) in [("blue", "0.8.0"), ("green", "1.0.0")] {
-        let image = shop(tag).build();
-        stage.world.sandbox.registry(host.as_str()).push(&image, "shop/web", tag);
-        let labels = json!({ "app": "front", "slot": slot });
-        let pod = json!({ "containers": [{ "name": "web", "image": format!("{host}/shop/web@{}", image.digest()) }] });
-        cluster.create(json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": { "name": format!("front-{slot}"), "namespace": "shop" },
-            "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": {
-                "metadata": { "labels": labels }, "spec": pod,
-            } },
-        }));
-        cluster.create(json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": { "name": format!("front-{slot}"), "namespace": "shop" },
-            "spec": { "selector": labels, "ports": [{ "port": 80 }] },
-        }));
-    }
-    let group = "gateway.networking.k8s.io/v1";
-    cluster.create(json!({
-        "apiVersion": group, "kind": "Gateway", "metadata": { "name": "public", "namespace": "shop" },
-        "spec": { "gatewayClassName": "x" },
-    }));
-    let backend =
-        |slot: &str, weight: u32| json!({ "name": format!("front-{slot}"), "port": 80, "weight": weight });
-    cluster.create(json!({
-        "apiVersion": group, "kind": "HTTPRoute", "metadata": { "name": "shop", "namespace": "shop" },
-        "spec": { "parentRefs": [{ "name": "public" }], "rules": [{
-            "backendRefs": [backend("blue", 100), backend("green", 0)],
-        }] },
-    }));
-    stage.world.sandbox.clock().advance(std::time::Duration::from_secs(60));
-    let now = || {
-        let route = cluster.object("httproutes", "shop", "shop").unwrap();
-        [0, 1].map(|at| route["spec"]["rules"][0]["backendRefs"][at]["weight"].as_u64().unwrap())
-    };
+    stage.weighted_front();
+    let now = || stage.weights();
     let pair = ["--object", "httproute/shop", "--services", "front-blue,front-green"];
     let end = stage.run("switch-traffic", &[ENV, &["shift"], &pair].concat()).await;
     assert_eq!((end.code, now()), (5, [100, 0]), "the rules are kubectl's: {end:?}");

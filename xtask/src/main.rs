@@ -8,6 +8,7 @@ mod clock;
 mod command;
 mod dist;
 mod e2e;
+mod fuzz;
 mod kube_schema;
 mod mutants;
 mod nightly;
@@ -50,6 +51,8 @@ enum Task {
     BenchEks(e2e::kubernetes::bench::Arguments),
     /// Copy random images and deploy to ECS with random faults, a thousand times each by default
     Soak(soak::Arguments),
+    /// Run the fuzz targets, ten minutes each by default, and extend their corpus
+    Fuzz(fuzz::Arguments),
     /// Compare ECS deployments with a script of aws-cli and jq: time, CPU, calls, time to report a failure
     BenchEcs(bench_ecs::Arguments),
     /// Measure the builds of a fresh clone, and the size and start of bp, against their budgets
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::BenchCopy(arguments) => bench_copy::run(&arguments),
         Task::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::BenchEcs(arguments) => bench_ecs::run(&arguments),
         Task::BenchBuild(arguments) => bench_build::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),

@@ -26,6 +26,8 @@ enum Chore {
     Soak,
     /// 200 programs killed by a signal, and operations dropped at every poll
     Kills,
+    /// Ten minutes of each fuzz target
+    Fuzz,
     /// 20 copies between real registries with faults
     Registries,
     /// Compare image copies with other tools
@@ -48,6 +50,7 @@ impl Chore {
             Self::Mutants => &["mutants"],
             Self::Soak => &["soak", "--runs", "20000"],
             Self::Kills => &["soak", "--kills"],
+            Self::Fuzz => &["fuzz"],
             Self::Registries => &["soak", "--registries"],
             Self::Copy => &["bench-copy"],
             Self::Ecs => &["bench-ecs"],

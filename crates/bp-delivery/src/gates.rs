@@ -169,7 +169,7 @@ async fn alarms(_: &Clients, _: &[String]) -> Result<Arc<dyn Check>, Failure> {
 /// The Job of a manifest, which must not belong to another namespace.
 fn template(manifest: &Path, namespace: &str) -> Result<JobTemplate, Failure> {
     let file = manifest.display();
-    let text = std::fs::read_to_string(manifest)
+    let text = bp_artifact::file::read_text(manifest)
         .map_err(|error| Failure::bad_input(format!("cannot read {file}: {error}")))?;
     let template = JobTemplate::from_yaml(&text).map_err(|error| Failure::from(error).context(&file))?;
     if let JobTemplate::Manifest(job) = &template

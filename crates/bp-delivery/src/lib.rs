@@ -60,6 +60,7 @@ mod image;
 #[cfg(feature = "cli")]
 mod init;
 mod location;
+mod locked;
 #[cfg(feature = "render")]
 mod look;
 #[cfg(feature = "cli")]
@@ -71,6 +72,7 @@ mod printer;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod promotion;
+mod record_file;
 mod registries;
 #[cfg(feature = "render")]
 pub mod render;

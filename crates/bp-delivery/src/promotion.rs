@@ -1,30 +1,20 @@
 //! Promote images from one environment's registry to another by digest.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bp_artifact::{
-    ImageRef, Operation, Repository, ResolvedImage, Tag,
-    config::EnvironmentConfig,
-    deploy::preflight::Finding,
-    document::{check_writable, write},
-    file::is_regular,
-    select::TagSelector,
-    time::TimeSource,
+    ImageRef, Operation, Repository, ResolvedImage, Tag, config::EnvironmentConfig,
+    deploy::preflight::Finding, select::TagSelector, time::TimeSource,
 };
 use bp_promote::{
     CopyError, CopyOptions, PromotionRecord, RegistryClient,
-    copy::{CopyEvent, ImageReport, RunPlan, RunReport, apply_all, plan_all},
+    copy::{CopyEvent, RunPlan, RunReport, apply_all, plan_all},
     copy_all, ecr,
     registry::{EcrClients, RegistryClientBuilder, RepositoryClient},
     store::ImageAt,
 };
-use serde_json::json;
 
-use crate::{Clients, Endpoints, Failure, RegistryOptions};
+use crate::{Clients, Endpoints, Failure, RegistryOptions, record_file::RecordFile};
 
 /// One side of a promotion.
 pub type Side<'a> = (&'a EnvironmentConfig, &'a Clients);
@@ -69,6 +59,7 @@ pub struct Route<'a> {
 pub struct Promotion {
     client: RegistryClient,
     options: PromotionOptions,
+    records: Option<Arc<RecordFile>>,
 }
 
 impl Promotion {
@@ -83,7 +74,7 @@ impl Promotion {
         endpoints: &Endpoints,
     ) -> Result<Self, Failure> {
         let client = options.registries.apply(builder(&[from, to], endpoints)?).build()?;
-        Ok(Promotion { client, options })
+        Ok(Promotion { client, options, records: None })
     }
 
     /// Limits the time for copying.
@@ -156,16 +147,24 @@ impl Promotion {
         plan_all(images, self.options.copy.clone())
     }
 
-    /// Checks that the records can be written, before anything is copied.
+    /// Opens the file of the records, if there is one: checks that it can be written, and locks it for this run. What a
+    /// tag pointed to is then written to it before the tag moves.
     ///
     /// # Errors
-    /// When the file of the records cannot be read or written.
-    pub fn check_record_file(&self) -> Result<(), Failure> {
+    /// When another run uses the file, or it cannot be read or written. Nothing was changed.
+    ///
+    /// # Permissions
+    /// None.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is locked.
+    pub async fn open_records(mut self) -> Result<Self, Failure> {
         if let Some(path) = &self.options.record {
-            earlier_records(path)?;
-            check_writable(path)?;
+            let file = Arc::new(RecordFile::open(path).await?);
+            self.options.copy = self.options.copy.publish_observer(file.clone());
+            self.records = Some(file);
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Applies a plan: copies its images, which are `images` in the same order.
@@ -180,9 +179,9 @@ impl Promotion {
             .in_scope(|| copy_all(images, self.options.copy.clone()))
     }
 
-    /// Writes the records of the promoted images to a file and attaches them to the images, as the options specify.
-    /// `routes` are the routes of the report's images, in the same order. The file keeps the record of an earlier run if
-    /// the image is unchanged since: only that one has the previous digest.
+    /// Writes the records of the promoted images to the file that was [opened](Self::open_records) and attaches them to
+    /// the images, as the options specify. `routes` are the routes of the report's images, in the same order. If an image
+    /// is unchanged since an earlier run, the record of that run is kept, and the report has its previous digest.
     ///
     /// # Errors
     /// When the file cannot be written, or a registry rejects a record.
@@ -192,24 +191,30 @@ impl Promotion {
     ///
     /// # Cancel safety
     /// Cancel safe: the file is written atomically, and a record that was not attached is attached by the next run.
-    pub async fn keep_records(&self, report: &RunReport, routes: &[Route<'_>]) -> Result<(), Failure> {
+    pub async fn keep_records(&self, report: &mut RunReport, routes: &[Route<'_>]) -> Result<(), Failure> {
         let at = TimeSource::system().now();
-        let record =
-            |(image, route): (&ImageReport, &Route<'_>)| PromotionRecord::of(image, route.from, route.to, at);
-        let records: Vec<_> = report.images.iter().zip(routes).filter_map(record).collect();
-        if let Some(path) = &self.options.record {
-            let earlier = earlier_records(path)?;
-            let kept = |record: &PromotionRecord| {
-                let earlier = earlier.iter().find(|earlier| record.continues(earlier));
-                json!(earlier.unwrap_or(record)).to_string()
+        let mut records = Vec::new();
+        for (image, route) in report.images.iter_mut().zip(routes) {
+            let Some(record) = PromotionRecord::of(image, route.from, route.to, at) else { continue };
+            let record = match &self.records {
+                Some(file) => file.continued(record),
+                None => record,
             };
-            let lines: String = records.iter().map(|record| kept(record) + "\n").collect();
-            write(path, lines.as_bytes()).map_err(|error| {
+            image.previous.clone_from(&record.previous);
+            records.push(record);
+        }
+        if let Some(file) = &self.records {
+            let failed = |record: &PromotionRecord| {
+                report.failed().any(|(image, _)| {
+                    (&image.reference, &image.destination)
+                        == (&record.reference, &record.destination.to_string())
+                })
+            };
+            file.finish(&records, failed).map_err(|error| {
                 let failure = Failure::from(error)
                     .context("the images were promoted, but their records could not be written");
                 let moved = records.iter().filter_map(|record| {
-                    let previous = record.previous.as_ref().filter(|previous| **previous != record.digest)?;
-                    Some(format!("{} was {previous}", record.reference))
+                    Some(format!("{} was {}", record.reference, record.previous.as_ref()?))
                 });
                 moved.fold(failure, Failure::hint)
             })?;
@@ -225,17 +230,6 @@ impl Promotion {
             }
         }
         Ok(())
-    }
-}
-
-/// The records in a file that an earlier run has written; empty if there is none. Nothing is read from a device or a pipe.
-fn earlier_records(path: &Path) -> Result<Vec<PromotionRecord>, Failure> {
-    let read = is_regular(path)
-        .and_then(|regular| if regular { std::fs::read_to_string(path) } else { Ok(String::new()) });
-    match read {
-        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Failure::bad_input(format!("cannot read {}: {error}", path.display()))),
     }
 }
 

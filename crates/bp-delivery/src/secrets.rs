@@ -101,7 +101,7 @@ pub async fn pinned(
 /// secret.
 pub fn of_file(path: &Path) -> Result<Bindings, Failure> {
     let unreadable = |error: &std::io::Error| Failure::new(ErrorClass::BadInput, error);
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = bp_artifact::file::read_text(path).map_err(|error| {
         Failure::bad_input(format!("cannot read {}: {}", path.display(), unreadable(&error)))
     })?;
     env::parse(&text)

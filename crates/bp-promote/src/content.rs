@@ -222,7 +222,8 @@ struct Shape {
 impl Shape {
     /// The media type that the members imply.
     fn implied(&self) -> Option<&'static str> {
-        match (&self.manifests, &self.layers, self.config["mediaType"].as_str()) {
+        let config = self.config.get("mediaType").and_then(Value::as_str);
+        match (&self.manifests, &self.layers, config) {
             (Some(_), None, _) => Some(media_type::OCI_INDEX),
             (None, Some(_), Some(media_type::DOCKER_CONFIG)) => Some(media_type::DOCKER_MANIFEST),
             (None, Some(_), _) if self.config.is_object() => Some(media_type::OCI_MANIFEST),
@@ -338,7 +339,8 @@ impl Manifest {
         let entries = members.get("manifests").and_then(Value::as_array).into_iter().flatten();
         let platform = |entry: &Value| {
             let descriptor = serde_json::from_value(entry.clone()).ok()?;
-            Some((platform_of(entry).filter(|_| entry["platform"]["os"] != "unknown")?, descriptor))
+            let is_known = entry.pointer("/platform/os").is_none_or(|os| os != "unknown");
+            Some((platform_of(entry).filter(|_| is_known)?, descriptor))
         };
         Ok(entries.filter_map(platform).collect())
     }
@@ -361,7 +363,7 @@ impl Manifest {
 
 /// The platform of an entry of an index.
 pub(crate) fn platform_of(entry: &Value) -> Option<Platform> {
-    let text = |name: &str| entry["platform"][name].as_str();
+    let text = |name: &str| entry.get("platform")?.get(name)?.as_str();
     Platform::new(text("os")?, text("architecture")?, text("variant")).ok()
 }
 

@@ -104,7 +104,7 @@ impl Journal {
             file.write_all(b"\n")?;
         }
         let mut known = Known { file, begun: HashSet::new(), uploads: HashMap::new() };
-        let oldest = time.now() - Self::LIFETIME;
+        let oldest = time.now().checked_sub(Self::LIFETIME).unwrap_or(Timestamp::MIN);
         let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
         for line in lines.filter(|line: &Line| line.at >= oldest) {
             known.take(line);

@@ -54,6 +54,8 @@
 //! # Permissions
 //! Pull from the source, pull and push at the destination; see [`copy()`] for the Amazon ECR actions.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What is parsed comes from outside, and must not make the program panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
 pub mod attestation;
 pub mod content;
@@ -74,7 +76,7 @@ pub use aws_sdk_ecr;
 pub use copy::{CopyError, CopyOptions, CopyReport, copy, copy_all};
 pub use journal::Journal;
 pub use layout::{OciArchive, OciLayout};
-pub use record::PromotionRecord;
+pub use record::{PromotionOutcome, PromotionRecord};
 pub use registry::RegistryClient;
 #[cfg(fuzzing)]
 #[doc(hidden)]

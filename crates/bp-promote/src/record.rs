@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     content::{Descriptor, Manifest},
-    copy::{CopyOutcome, ImageReport},
+    copy::{CopyOutcome, ImageReport, TagChange},
     registry::RepositoryClient,
     store::{BlobStream, PutError, StoreError},
 };
@@ -40,10 +40,37 @@ pub struct PromotionRecord {
     /// What that reference pointed to before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
-    /// The outcome of the copy.
-    pub outcome: CopyOutcome,
+    /// What is known about the promotion.
+    pub outcome: PromotionOutcome,
     /// The time of the promotion.
     pub at: Timestamp,
+}
+
+/// What is known about a promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum PromotionOutcome {
+    /// The destination's reference already pointed to the image: nothing was changed.
+    Unchanged,
+    /// The destination had all content: only the reference was published.
+    Tagged,
+    /// Content was copied.
+    Copied,
+    /// An earlier run was killed after it had announced the change, and the reference now points to the image.
+    Resumed,
+    /// The reference was about to be published. Whether it was is unknown until the promotion is rerun.
+    Pending,
+}
+
+impl From<CopyOutcome> for PromotionOutcome {
+    fn from(outcome: CopyOutcome) -> Self {
+        match outcome {
+            CopyOutcome::Unchanged => PromotionOutcome::Unchanged,
+            CopyOutcome::Tagged => PromotionOutcome::Tagged,
+            CopyOutcome::Copied => PromotionOutcome::Copied,
+        }
+    }
 }
 
 impl PromotionRecord {
@@ -64,18 +91,48 @@ impl PromotionRecord {
             source: source.clone(),
             destination: destination.clone(),
             reference: image.reference.clone(),
-            previous: image.previous.clone(),
-            outcome: *outcome,
+            previous: image.previous.clone().filter(|previous| previous != digest),
+            outcome: (*outcome).into(),
             at,
         })
     }
 
-    /// Whether this is the record of a promotion that has changed nothing, after the one that `earlier` records: only
-    /// the earlier record has the [previous](Self#structfield.previous) digest.
-    pub fn continues(&self, earlier: &Self) -> bool {
-        self.outcome == CopyOutcome::Unchanged
-            && (&self.digest, &self.source, &self.destination, &self.reference)
-                == (&earlier.digest, &earlier.source, &earlier.destination, &earlier.reference)
+    /// The record of a change that is about to be made; `None` unless it is between registries.
+    pub fn pending(change: &TagChange, at: Timestamp) -> Option<Self> {
+        Some(PromotionRecord {
+            media_type: Self::MEDIA_TYPE.to_owned(),
+            digest: change.digest.clone(),
+            source: change.source.clone()?,
+            destination: change.destination.clone()?,
+            reference: change.tag.to_string(),
+            previous: change.previous.clone(),
+            outcome: PromotionOutcome::Pending,
+            at,
+        })
+    }
+
+    /// This record, or the newest of the `earlier` ones if this promotion has changed nothing since: only that one has
+    /// the [previous](Self#structfield.previous) digest. An earlier pending promotion is resumed.
+    pub fn or_earlier(self, earlier: &[Self]) -> Self {
+        let is_same = |earlier: &&Self| {
+            self.has_same_reference(earlier)
+                && (&self.digest, &self.source) == (&earlier.digest, &earlier.source)
+        };
+        match earlier.iter().rev().find(is_same) {
+            Some(earlier) if self.outcome == PromotionOutcome::Unchanged => {
+                let outcome = match earlier.outcome {
+                    PromotionOutcome::Pending => PromotionOutcome::Resumed,
+                    known => known,
+                };
+                PromotionRecord { outcome, ..earlier.clone() }
+            }
+            Some(_) | None => self,
+        }
+    }
+
+    /// Whether both are about the same reference of the same destination.
+    pub fn has_same_reference(&self, other: &Self) -> bool {
+        (&self.destination, &self.reference) == (&other.destination, &other.reference)
     }
 
     /// Attaches the record to the image in the destination repository, as an artifact whose subject is the image.
@@ -93,7 +150,7 @@ impl PromotionRecord {
     /// # Cancel safety
     /// After cancellation it may be attached or not; attaching it again changes nothing.
     pub async fn attach(&self, repository: &RepositoryClient) -> Result<Digest, StoreError> {
-        if self.outcome == CopyOutcome::Unchanged {
+        if self.outcome == PromotionOutcome::Unchanged {
             let attached = repository.referrers(&self.digest).await?;
             if let Some(earlier) = attached.into_iter().find(|attached| self.is_same_promotion(attached)) {
                 return Ok(earlier.digest);

@@ -124,14 +124,14 @@ impl RetryPolicy {
         E: Transient,
         F: Future<Output = Result<T, E>>,
     {
-        let mut limited = 0;
+        let mut limited = 0_u32;
         attempt
             .retry(self.backoff())
             .when(|error: &E| {
                 let is_allowed = match retries(error) {
                     Retries::Never => false,
                     Retries::AtMost(most) => {
-                        limited += 1;
+                        limited = limited.saturating_add(1);
                         limited <= most
                     }
                     Retries::ByPolicy => {

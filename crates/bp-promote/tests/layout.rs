@@ -230,3 +230,30 @@ async fn reads_images_under_the_names_of_podman_and_containerd() {
     assert!(error.contains("full name") && error.contains("docker.io/library/api:v1"), "{error}");
     assert!(layout.named("docker.io/library/web:v1").await.is_ok());
 }
+
+#[tokio::test]
+async fn refuses_an_index_or_a_manifest_of_unlimited_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = OciLayout::create(directory.path().join("web")).await.unwrap();
+    let world = World::plain();
+    world.push(&single());
+    let from = world.client.image(&format!("{SRC}/shop/web:v1").parse().unwrap());
+    let report = copy(from, ImageAt::new(layout.clone(), tag("v1")), CopyOptions::default()).await.unwrap();
+    // A sparse file: it takes no space.
+    let grow = |name: String| {
+        let path = layout.path().join(name);
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_len(1 << 40).unwrap();
+    };
+    let hex = report.digest.as_str().split_once(':').unwrap().1;
+    grow(format!("blobs/sha256/{hex}"));
+    let opened = OciLayout::open(layout.path()).await.unwrap();
+    let to = world.client.image(&format!("{DST}/shop/web:v1").parse().unwrap());
+    let error = copy(ImageAt::new(opened, tag("v1")), to, CopyOptions::default()).await.unwrap_err();
+    let chain = bp_artifact::error::chain(&error);
+    assert!(chain.contains(&format!("{hex} is larger than 16 MiB")), "{chain}");
+    grow("index.json".to_owned());
+    let error = layout.images().await.unwrap_err();
+    let chain = bp_artifact::error::chain(&error);
+    assert!(chain.contains("index.json is larger than 16 MiB"), "{chain}");
+}

@@ -2,6 +2,8 @@
 //! listening sandbox.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod traffic;
+
 use std::{path::Path, process::Stdio, time::Duration};
 
 use bp_artifact::{Artifact, ResolvedImage, Tag};

@@ -17,6 +17,7 @@ mod length;
 mod licences;
 mod links;
 mod markdown;
+mod panics;
 mod paths;
 mod scenarios;
 mod sdk;
@@ -110,6 +111,12 @@ const CHECKS: &[Check] = &[
         proves: "the repository contains no machine paths, conflict markers or unfinished code",
         slow: false,
         run: hygiene::check,
+    },
+    Check {
+        name: "panics",
+        proves: "libraries deny the lints against panics by arithmetic, indexing and slicing",
+        slow: false,
+        run: panics::check,
     },
     Check {
         name: "scenarios",

@@ -113,7 +113,11 @@ pub struct ArtifactImage {
 pub struct Source {
     /// The URL of the source repository: `https://github.com/example/shop`. Written
     /// [without credentials](without_credentials).
-    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "source_url::serialize")]
+    #[serde(
+        default,
+        skip_serializing_if = "source_url::is_absent",
+        serialize_with = "source_url::serialize"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub repository: Option<String>,
     /// The commit. For a pull request: its head, not the merge commit that the workflow runs on.
@@ -130,7 +134,11 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fork: Option<bool>,
     /// The URL of the fork, if the build system reports it.
-    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "source_url::serialize")]
+    #[serde(
+        default,
+        skip_serializing_if = "source_url::is_absent",
+        serialize_with = "source_url::serialize"
+    )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub head_repository: Option<String>,
     /// Unknown fields, from a later version or another tool.

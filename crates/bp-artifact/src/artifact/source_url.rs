@@ -18,6 +18,12 @@ use serde::{Serialize, Serializer};
 /// assert_eq!(clean("https://x:12/34@example.com/o/r.git"), None);
 /// ```
 pub fn without_credentials(url: &str) -> Option<String> {
+    let clean = cleaned(url)?;
+    // Without the user, the rest may be read in another way, such as `x@https://...` as a URL.
+    (cleaned(&clean).as_ref() == Some(&clean)).then_some(clean)
+}
+
+fn cleaned(url: &str) -> Option<String> {
     let url = url.trim();
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (Some(scheme), rest),
@@ -37,6 +43,11 @@ pub fn without_credentials(url: &str) -> Option<String> {
         Some(scheme) if is_authority(authority) => format!("{scheme}://{location}"),
         _ => location.to_owned(),
     })
+}
+
+/// Whether there is nothing to serialize: no URL, or one of which nothing can be written.
+pub(super) fn is_absent(url: &Option<String>) -> bool {
+    url.as_deref().and_then(without_credentials).is_none()
 }
 
 /// Serializes the URL of a repository without its credentials, whoever set the field.
@@ -135,6 +146,8 @@ mod tests {
             ("example/shop", Some("example/shop")),
             ("https://example.com/@scope/r", None),
             ("https://example.com/o r", None),
+            ("x\0@https://a=b/c://d", None),
+            ("x/y@s://xt:8tus", None),
             ("", None),
         ] {
             assert_eq!(without_credentials(url).as_deref(), clean, "{url}");

@@ -33,7 +33,7 @@ impl ConnectionArgs {
     pub fn options(&self) -> Result<RegistryOptions, Failure> {
         let read = |path: &Option<PathBuf>| {
             path.as_ref()
-                .map(|path| std::fs::read(path).map_err(|error| unreadable(path, &error)))
+                .map(|path| bp_artifact::file::read(path).map_err(|error| unreadable(path, &error)))
                 .transpose()
         };
         Ok(RegistryOptions {

@@ -77,7 +77,7 @@ pub(super) fn with_tasks(service: EcsTarget, ecs: &EcsConfig) -> EcsTarget {
 /// # Errors
 /// When the file cannot be read or is not a valid task definition.
 pub(super) fn definition(file: &Path) -> Result<TaskDefinition, Failure> {
-    let text = std::fs::read_to_string(file)
+    let text = bp_artifact::file::read_text(file)
         .map_err(|error| Failure::bad_input(format!("cannot read {}: {error}", file.display())))?;
     Ok(TaskDefinition::from_json(&file.display().to_string(), &text)?)
 }

@@ -1,6 +1,9 @@
 //! Resolve the image that a build has pushed and write `artifact.json` for later stages.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bp_artifact::{
     Artifact, CommitSha, ExitCode, ImageRef,
@@ -10,7 +13,7 @@ use bp_artifact::{
     time::TimeSource,
 };
 
-use crate::{Failure, Session, Ui, cli, image_wait, program::Verb, wait_for_image};
+use crate::{Failure, Session, Ui, cli, image_wait, locked, program::Verb, wait_for_image};
 
 /// Resolve the image that a build has pushed and write artifact.json for later stages
 #[derive(Debug, clap::Args)]
@@ -71,6 +74,15 @@ fn repository_url(text: &str) -> Result<String, &'static str> {
     without_credentials(text).ok_or("credentials cannot be separated from this URL: pass it without them")
 }
 
+/// The artifact that the file contains, to which an image is added; `None` if there is no file yet.
+fn earlier(path: &Path) -> Result<Option<Artifact>, Failure> {
+    match Artifact::read(path) {
+        Ok(earlier) => Ok(Some(earlier)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The image timeout without `--image-timeout` and `--env`.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -97,6 +109,12 @@ impl Verb for EmitArtifact {
         artifact.version = self.app_version.take();
         artifact.created = Some(TimeSource::system().now());
 
+        // Before the wait: the image may take minutes.
+        let locked = locked::lock(&self.artifact).await?;
+        if locked.is_some() && self.service.is_some() {
+            earlier(&self.artifact)?;
+        }
+        drop(locked);
         let session = Session::from_env()?;
         let (clients, timeout) = match &self.env {
             Some(name) => {
@@ -123,19 +141,25 @@ impl Verb for EmitArtifact {
         let tag = self.image.tag().cloned();
         let mut single = Artifact::default();
         single.set_image(&image, tag.clone());
+        // Not during the wait: runs for several services, at the same time, add their images to one file.
+        let locked = locked::lock(&self.artifact).await?;
         match self.service {
             None => artifact.set_image(&image, tag),
             Some(service) => {
                 artifact.set_image_of(service, &image, tag);
-                match Artifact::read(&self.artifact) {
-                    Ok(earlier) if self.keep_images => artifact.keep_images_of_any_commit(earlier),
-                    Ok(earlier) => artifact.keep_images_of(earlier),
-                    Err(error) if error.is_missing() => {}
-                    Err(error) => return Err(error.into()),
+                // Nothing is read back from a device or a pipe.
+                let earlier = if locked.is_some() { earlier(&self.artifact)? } else { None };
+                if let Some(earlier) = earlier {
+                    if self.keep_images {
+                        artifact.keep_images_of_any_commit(earlier);
+                    } else {
+                        artifact.keep_images_of(earlier);
+                    }
                 }
             }
         }
         artifact.write(&self.artifact)?;
+        drop(locked);
         if let Some(file) = &self.image_definitions {
             let definitions = single.image_definitions(self.container.iter().map(String::as_str))?;
             document::write(file, format!("{definitions:#}\n").as_bytes())?;

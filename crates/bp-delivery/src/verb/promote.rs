@@ -129,6 +129,7 @@ impl Verb for Promote {
             options.copy = options.copy.concurrency(transfers);
         }
         let promotion = Promotion::new((from, &reads), (to, &writes), options, session.endpoints())?;
+        let promotion = if self.plan { promotion } else { promotion.open_records().await? };
 
         let resolver = reads.resolver(from.registry())?;
         // A plan does not wait.
@@ -203,15 +204,14 @@ impl Verb for Promote {
                 ExitCode::Refused
             });
         }
-        promotion.check_record_file()?;
-        let report = match &plan {
+        let mut report = match &plan {
             Some(plan) => ui.follow(promotion.apply(plan, images)).await,
             None => ui.follow(promotion.copy(images)).await,
         };
         for (image, error) in report.failed() {
             ui.warn(format!("{}: {error}", image.reference));
         }
-        let recorded = promotion.keep_records(&report, &routes).await;
+        let recorded = promotion.keep_records(&mut report, &routes).await;
         if let (Err(error), true) = (&recorded, report.failed().next().is_some()) {
             ui.say(error);
         }

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
-use bp_artifact::process::{Group, own_group};
+use bp_artifact::process::own_group;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,6 +15,9 @@ use super::{command_line::CommandLine, error::HelmError, hooks::Hooks, login::Ch
 
 /// How long helm has after SIGTERM to mark its revision as failed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// The maximum size of helm's output, such as a manifest.
+const MAX_OUTPUT: usize = 64 << 20;
 
 /// Variables that select another cluster, identity or storage.
 const CONFIGURATION: [&str; 10] = [
@@ -170,9 +173,7 @@ fn private_directory() -> std::io::Result<tempfile::TempDir> {
 }
 
 async fn ended(child: Child) -> std::io::Result<Ended> {
-    let group = Group::of(&child);
-    let output = child.wait_with_output().await?;
-    group.ended();
+    let output = bp_artifact::process::ended(child, MAX_OUTPUT).await?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     Ok(Ended { success: output.status.success(), message: last_error_line(&stderr), stdout: output.stdout })
 }

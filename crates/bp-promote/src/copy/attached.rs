@@ -101,7 +101,7 @@ impl Engine {
             let digests = referrers.into_iter().map(|referrer| referrer.digest);
             (digests.filter(|digest| digest != subject).collect::<Vec<_>>(), tags)
         };
-        walk.count_manifests(referrers.len() + tags.len(), subject)?;
+        walk.count_manifests(referrers.len().saturating_add(tags.len()), subject)?;
         let present: HashSet<Digest> = if referrers.is_empty() || self.is_empty() {
             HashSet::new()
         } else {
@@ -173,13 +173,13 @@ impl Engine {
             }
             Tagged::Absent | Tagged::Other(_, Union::Source) => {
                 self.copy_links(&ours, walk, 0).await?;
-                self.publish(&reference, &ours).await?;
+                self.publish(&reference, &ours, &mut None).await?;
                 (ours.digest.clone(), Transfer::Sent)
             }
             Tagged::Other(_, Union::Both(merged)) => {
                 let blobs = merged.blobs.iter().map(|blob| self.once(&blob.digest, self.blob(blob)));
                 try_join_all(blobs).await?;
-                self.publish(&reference, &merged.manifest).await?;
+                self.publish(&reference, &merged.manifest, &mut None).await?;
                 (merged.manifest.digest, Transfer::Sent)
             }
             Tagged::Other(found, Union::Neither(reason)) => {
@@ -227,7 +227,7 @@ impl Engine {
                     let reference = Reference::Digest(child.digest.clone());
                     let nested = self.source.manifest(&reference).await;
                     let nested = nested.map_err(|source| self.unreadable(&child.digest, source))?;
-                    indexes.push_back((nested, depth + 1));
+                    indexes.push_back((nested, depth.saturating_add(1)));
                 }
                 members.push(child.digest);
             }

@@ -55,19 +55,20 @@ impl Batch {
                     && engine.destination.name() == destination.store.name()
             };
             let at = match engines.iter().position(same) {
-                Some(at) => {
-                    engines[at].images += 1;
-                    at
-                }
+                Some(at) => at,
                 None => {
                     engines.push(Engine::new(source.store, destination.store, &run));
-                    engines.len() - 1
+                    engines.len().saturating_sub(1)
                 }
             };
+            if let Some(engine) = engines.get_mut(at) {
+                engine.images = engine.images.saturating_add(1);
+            }
             jobs.push((at, Job { from: source.reference, to: destination.reference, expected }));
         }
         let engines: Vec<Arc<Engine>> = engines.into_iter().map(Arc::new).collect();
-        let jobs = jobs.into_iter().map(|(at, job)| (Arc::clone(&engines[at]), job)).collect();
+        let jobs = jobs.into_iter().filter_map(|(at, job)| Some((Arc::clone(engines.get(at)?), job)));
+        let jobs = jobs.collect();
         Batch { run, engines, jobs }
     }
 }

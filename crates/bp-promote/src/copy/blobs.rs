@@ -66,9 +66,9 @@ impl Engine {
             return Ok(());
         }
         let _permit = self.run.transfers.acquire().await;
-        let mut attempts = 0;
+        let mut attempts = 0_u32;
         let attempt = || {
-            attempts += 1;
+            attempts = attempts.saturating_add(1);
             self.attempt(blob, mount, attempts)
         };
         let how =

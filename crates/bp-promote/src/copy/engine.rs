@@ -77,7 +77,7 @@ impl Engine {
             run: Arc::clone(run),
             cells: Mutex::default(),
             state: OnceCell::new(),
-            images: 1,
+            images: 0,
             tags: OnceCell::new(),
         }
     }
@@ -102,13 +102,14 @@ impl Engine {
             }
             Comparison::Different(top, found) => (top, found),
         };
+        let mut change = self.tag_change(to, &top, found.as_ref());
         // The publishing request is awaited even after cancellation: its response says whether the tag was moved.
-        let outcome = if self.run.in_time(self.try_publish(to, &top)).await? {
+        let outcome = if self.run.in_time(self.try_publish(to, &top, &mut change)).await? {
             self.run.tally.manifest(&top.digest, Transfer::Present);
             CopyOutcome::Tagged
         } else {
             let outcome = self.unless_stopped(self.prepare(to, &top, found.as_ref())).await?;
-            self.run.in_time(self.publish(to, &top)).await?;
+            self.run.in_time(self.publish(to, &top, &mut change)).await?;
             outcome
         };
         Ok(Done { digest: top.digest.clone(), outcome, top: Some(top), selected_from, previous: found })
@@ -250,7 +251,7 @@ impl Engine {
             let children = links
                 .manifests
                 .iter()
-                .map(|child| self.once(&child.digest, self.child(child, walk, depth + 1)));
+                .map(|child| self.once(&child.digest, self.child(child, walk, depth.saturating_add(1))));
             let blobs = self.content_of(&links).map(|blob| self.once(&blob.digest, self.blob(blob)));
             let (children, blobs) = (try_join_all(children), try_join_all(blobs));
             try_join(children, blobs).await.map(|_| ())

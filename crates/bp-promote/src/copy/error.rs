@@ -1,9 +1,9 @@
 //! Errors of a copy.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use bp_artifact::{
-    Digest, Platform,
+    Digest, Platform, Tag,
     error::{Classified, ErrorClass},
     resolve::ManifestError,
 };
@@ -112,6 +112,16 @@ pub enum CopyError {
         /// The platforms that it has.
         found: Vec<String>,
     },
+    /// What the tag points to could not be recorded before it moved. It was not moved.
+    #[error("cannot record what tag {tag} of {destination} points to: it was not moved")]
+    NotRecorded {
+        /// The destination.
+        destination: String,
+        /// The tag.
+        tag: Tag,
+        /// The cause.
+        source: io::Error,
+    },
     /// Platforms were selected, although the digest must be kept.
     #[error(
         "cannot select platforms: the result would not have the digest {digest}, which this copy must keep"
@@ -135,7 +145,7 @@ impl Classified for CopyError {
     fn class(&self) -> ErrorClass {
         match self {
             CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.class(),
-            CopyError::TimedOut { .. } => ErrorClass::Unavailable,
+            CopyError::TimedOut { .. } | CopyError::NotRecorded { .. } => ErrorClass::Unavailable,
             CopyError::NoImage { .. }
             | CopyError::NoRepository { .. }
             | CopyError::Manifest { .. }

@@ -7,6 +7,7 @@ mod counted;
 mod engine;
 mod error;
 mod event;
+mod intent;
 mod options;
 mod plan;
 mod publish;
@@ -23,6 +24,7 @@ use bp_artifact::Operation;
 pub use self::{
     error::CopyError,
     event::{CopyEvent, Progress, Side, Transfer},
+    intent::{PublishObserver, TagChange},
     options::CopyOptions,
     plan::{CopyPlan, Planned, PlannedReferrer, Requests, RunPlan, apply, apply_all, plan, plan_all},
     report::{CopyOutcome, CopyReport, Counts, ImageReport, KeptTag, RunReport, SkippedReferrer},

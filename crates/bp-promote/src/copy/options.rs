@@ -1,9 +1,10 @@
 //! Options of a copy.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bp_artifact::Platform;
 
+use super::PublishObserver;
 use crate::retry::RetryPolicy;
 
 /// Options of a copy.
@@ -19,6 +20,7 @@ pub struct CopyOptions {
     pub(super) platforms: Vec<Platform>,
     pub(super) keeps_digest: bool,
     pub(super) retry: RetryPolicy,
+    pub(super) observer: Option<Arc<dyn PublishObserver>>,
 }
 
 impl Default for CopyOptions {
@@ -34,6 +36,7 @@ impl Default for CopyOptions {
             platforms: Vec::new(),
             keeps_digest: false,
             retry: RetryPolicy::default(),
+            observer: None,
         }
     }
 }
@@ -111,6 +114,14 @@ impl CopyOptions {
     /// [`platforms`](Self::platforms) the copy fails.
     pub fn keep_digest(mut self) -> Self {
         self.keeps_digest = true;
+        self
+    }
+
+    /// Notifies `observer` of each tag of an image before it moves. If that fails, the tag is not moved: what it pointed to
+    /// is recorded even if the process is killed right after the tag has moved. Combine it with
+    /// [`confirm_absence`](Self::confirm_absence).
+    pub fn publish_observer(mut self, observer: Arc<dyn PublishObserver>) -> Self {
+        self.observer = Some(observer);
         self
     }
 

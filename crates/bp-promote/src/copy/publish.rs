@@ -2,13 +2,42 @@
 
 use bp_artifact::Digest;
 
-use super::{CopyError, CopyEvent, engine::Engine};
+use super::{CopyError, CopyEvent, TagChange, engine::Engine};
 use crate::{
     content::{Manifest, Reference},
     store::{RepositoryState, StoreError},
 };
 
 impl Engine {
+    /// The change that publishing `top` under `to` is, if somebody is to be notified of it.
+    pub(super) fn tag_change(
+        &self,
+        to: &Reference,
+        top: &Manifest,
+        previous: Option<&Digest>,
+    ) -> Option<TagChange> {
+        let (Reference::Tag(tag), Some(_)) = (to, &self.run.options.observer) else { return None };
+        Some(TagChange {
+            source: self.source.repository().cloned(),
+            destination: self.destination.repository().cloned(),
+            tag: tag.clone(),
+            digest: top.digest.clone(),
+            previous: previous.cloned(),
+        })
+    }
+
+    /// Notifies the observer of the change, once.
+    pub(super) fn announce(&self, change: &mut Option<TagChange>) -> Result<(), CopyError> {
+        let (Some(change), Some(observer)) = (change.take(), &self.run.options.observer) else {
+            return Ok(());
+        };
+        observer.before_publish(&change).map_err(|source| CopyError::NotRecorded {
+            destination: self.destination.name(),
+            tag: change.tag,
+            source,
+        })
+    }
+
     /// Whether publishing is tried before anything is checked: a destination that rejects manifests with missing
     /// content thereby says whether it already has everything.
     pub(super) fn publishes_first(&self, to: &Reference) -> bool {
@@ -18,11 +47,17 @@ impl Engine {
     }
 
     /// Publishes the manifest right away, if its content may already exist. Returns whether it was published.
-    pub(super) async fn try_publish(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
+    pub(super) async fn try_publish(
+        &self,
+        to: &Reference,
+        top: &Manifest,
+        change: &mut Option<TagChange>,
+    ) -> Result<bool, CopyError> {
         let empty = matches!(self.known_state(), Some(RepositoryState::Empty | RepositoryState::Untagged));
         if !self.publishes_first(to) || empty {
             return Ok(false);
         }
+        self.announce(change)?;
         match self.destination.publish_if_complete(to, top).await {
             Ok(false) => Ok(false),
             done => self.finish_publish(to, top, done.map(drop)).await.map(|()| true),
@@ -30,7 +65,13 @@ impl Engine {
     }
 
     /// Publishes the manifest under its reference.
-    pub(super) async fn publish(&self, to: &Reference, top: &Manifest) -> Result<(), CopyError> {
+    pub(super) async fn publish(
+        &self,
+        to: &Reference,
+        top: &Manifest,
+        change: &mut Option<TagChange>,
+    ) -> Result<(), CopyError> {
+        self.announce(change)?;
         let done = self.destination.publish(to, top).await;
         self.finish_publish(to, top, done).await
     }

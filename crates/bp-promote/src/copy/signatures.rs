@@ -49,7 +49,7 @@ pub(super) fn union(tag: &Tag, source: &Manifest, destination: &Manifest) -> Uni
     if theirs.layers.iter().all(|layer| ours.layers.contains(layer)) {
         return Union::Source;
     }
-    if theirs.layers.len() + new.len() > MOST {
+    if theirs.layers.len().saturating_add(new.len()) > MOST {
         return Union::Neither("cosign reads no more than 1000 signatures from a tag");
     }
     let mut blobs: Vec<Descriptor> =
@@ -83,7 +83,8 @@ impl Signatures {
         };
         let is_signature = |layer: &Value| {
             let is_described = serde_json::from_value::<Descriptor>(layer.clone()).is_ok();
-            let is_signed = layer["annotations"][Self::SIGNATURE].is_string();
+            let annotation = layer.get("annotations").and_then(|all| all.get(Self::SIGNATURE));
+            let is_signed = annotation.is_some_and(Value::is_string);
             is_described
                 && (is_signed || layer["mediaType"].as_str().is_some_and(|kind| Self::LAYERS.contains(&kind)))
         };

@@ -24,7 +24,8 @@ pub(super) fn of(top: &Manifest, platforms: &[Platform]) -> Result<Manifest, Cop
         found,
     };
     let Some(Value::Array(entries)) = index.get_mut("manifests") else {
-        return Err(missing(&platforms[0], Vec::new()));
+        let Some(first) = platforms.first() else { return Ok(top.clone()) };
+        return Err(missing(first, Vec::new()));
     };
     let here: Vec<Option<Platform>> = entries.iter().map(platform_of).collect();
     if let Some(wanted) = platforms.iter().find(|wanted| !here.iter().flatten().any(|here| here == *wanted)) {
@@ -38,7 +39,8 @@ pub(super) fn of(top: &Manifest, platforms: &[Platform]) -> Result<Manifest, Cop
         .collect();
     entries.retain(|entry| {
         let of = |digest: &Value| digest.as_str().is_some_and(|digest| chosen.contains(digest));
-        of(&entry["digest"]) || of(&entry["annotations"][SUBJECT])
+        let subject = entry.get("annotations").and_then(|all| all.get(SUBJECT));
+        entry.get("digest").is_some_and(of) || subject.is_some_and(of)
     });
     let bytes = bytes::Bytes::from(Value::Object(index).to_string());
     Ok(Manifest { media_type: top.media_type.clone(), digest: Digest::sha256(&bytes), bytes })

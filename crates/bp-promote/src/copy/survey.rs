@@ -1,4 +1,5 @@
 //! Planning a copy: checks what the destination has, without writing.
+#![allow(clippy::arithmetic_side_effects, reason = "counts of this process, and a depth that Walk limits")]
 
 use std::{
     collections::HashSet,

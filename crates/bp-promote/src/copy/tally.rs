@@ -1,4 +1,5 @@
 //! Counters of a run, with a progress event for each change.
+#![allow(clippy::arithmetic_side_effects, reason = "counts of this process")]
 
 use std::sync::{
     Arc, Mutex, MutexGuard,

@@ -94,11 +94,12 @@ impl std::fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             [] => Ok(()),
-            names if names.len() > MAX_NAMES => {
-                let more = names.len() - MAX_NAMES;
-                write!(f, " (it has {} and {more} more)", names[..MAX_NAMES].join(", "))
-            }
-            names => write!(f, " (it has {})", names.join(", ")),
+            names => match names.split_at_checked(MAX_NAMES) {
+                Some((first, more)) if !more.is_empty() => {
+                    write!(f, " (it has {} and {} more)", first.join(", "), more.len())
+                }
+                Some(_) | None => write!(f, " (it has {})", names.join(", ")),
+            },
         }
     }
 }

@@ -62,6 +62,9 @@ pub(super) fn path_in(root: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
+/// The maximum size of an index or a manifest.
+const MAX_DOCUMENT: u64 = 16 << 20;
+
 impl Files {
     /// The path of the file for messages.
     pub(super) fn shown(&self, name: &str) -> PathBuf {
@@ -109,9 +112,15 @@ impl Files {
         }
     }
 
+    /// Reads an index or a manifest: as much as of a registry's response.
     pub(super) async fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let file = self.open(name).await?;
+        if file.limit() > MAX_DOCUMENT {
+            let text = format!("{} is larger than {} MiB", self.shown(name).display(), MAX_DOCUMENT >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
         let mut bytes = Vec::new();
-        self.open(name).await?.read_to_end(&mut bytes).await?;
+        file.take(MAX_DOCUMENT).read_to_end(&mut bytes).await?;
         Ok(bytes)
     }
 }

@@ -128,7 +128,7 @@ impl OciLayout {
             }
         };
         let version: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        match version["imageLayoutVersion"].as_str() {
+        match version.get("imageLayoutVersion").and_then(Value::as_str) {
             Some(version) if version.starts_with("1.") => Ok(()),
             _ => Err(invalid("its imageLayoutVersion is not 1.x")),
         }
@@ -391,7 +391,10 @@ impl OciLayout {
             "size": manifest.bytes.len(),
         });
         if let Reference::Tag(tag) = reference {
-            entry["annotations"] = json!({ REF_NAME: tag });
+            let annotations = json!({ REF_NAME: tag });
+            entry.as_object_mut().into_iter().for_each(|entry| {
+                entry.insert("annotations".to_owned(), annotations.clone());
+            });
         }
         let mut entries = match index.remove("manifests") {
             Some(Value::Array(entries)) => entries,
@@ -424,7 +427,7 @@ impl Reading {
         match self.pieces.next().await {
             Some(Ok(piece)) => {
                 self.hasher.update(&piece);
-                self.at += piece.len() as u64;
+                self.at = self.at.saturating_add(piece.len() as u64);
                 // The last piece is returned only after verification.
                 if self.at >= self.blob.size {
                     self.verify()?;
@@ -481,5 +484,5 @@ fn several(tag: &str) -> String {
 }
 
 fn name_of(entry: &Value) -> Option<&str> {
-    entry["annotations"][REF_NAME].as_str()
+    entry.get("annotations")?.get(REF_NAME)?.as_str()
 }

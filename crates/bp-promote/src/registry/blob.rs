@@ -165,8 +165,8 @@ impl ReadPace {
 
     /// Counts data that arrived after this time; returns whether it is too slow.
     fn is_too_slow(&mut self, waited: Duration, bytes: u64) -> bool {
-        self.waited += waited;
-        self.bytes += bytes;
+        self.waited = self.waited.saturating_add(waited);
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes >= Self::BYTES {
             *self = ReadPace::default();
         }
@@ -276,17 +276,17 @@ impl Reading {
     /// The part of `data` that was not returned yet.
     fn fresh(&mut self, mut data: Bytes) -> Option<Bytes> {
         let known = self.skip.min(data.len() as u64);
-        self.skip -= known;
+        self.skip = self.skip.saturating_sub(known);
         data.advance(known as usize);
         (!data.is_empty()).then_some(data)
     }
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes, RegistryError> {
-        self.progress += piece.len() as u64;
+        self.progress = self.progress.saturating_add(piece.len() as u64);
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&piece);
         }
-        self.at += piece.len() as u64;
+        self.at = self.at.saturating_add(piece.len() as u64);
         // A blob that is too long fails here; the last piece is returned only after verification.
         if self.at >= self.blob.size {
             self.verify()?;

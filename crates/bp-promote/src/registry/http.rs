@@ -139,7 +139,7 @@ impl Call {
 
     /// Counts an attempt, and returns its number, beginning with 1.
     fn next_attempt(&self) -> u32 {
-        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+        self.attempts.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     fn request(&self, authorization: Option<&http::HeaderValue>, body: Body) -> Request<Body> {

@@ -1,4 +1,9 @@
 //! Rate limiting per registry: an adaptive limit on concurrent requests, and published quotas.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "counts of this process, and one of two places"
+)]
 
 use std::{
     collections::HashMap,

@@ -292,7 +292,8 @@ impl Failures {
                 last = None;
                 return list_retries(error);
             };
-            let same = if last == Some(*status) { self.same.load(Ordering::Relaxed) + 1 } else { 1 };
+            let same =
+                if last == Some(*status) { self.same.load(Ordering::Relaxed).saturating_add(1) } else { 1 };
             last = Some(*status);
             self.same.store(same, Ordering::Relaxed);
             if same < Self::MOST { error.retries() } else { Retries::Never }
@@ -310,25 +311,24 @@ impl Failures {
 fn fallback_tag(subject: &Digest) -> Tag {
     // A longer digest is truncated to the maximum length of a tag.
     let name = format!("{}-{}", subject.algorithm().name(), subject.hex());
-    name[..name.len().min(128)].parse().expect("a name of letters, digits and a dash")
+    let name = name.get(..128).unwrap_or(&name);
+    name.parse().expect("a name of letters, digits and a dash")
 }
 
 /// The entry of a referrer in the list: its descriptor with artifact type and annotations.
 fn entry(manifest: &Manifest) -> Value {
     let document: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
-    let mut entry = json!({
-        "mediaType": manifest.media_type,
-        "digest": manifest.digest,
-        "size": manifest.bytes.len(),
-    });
-    let kind = [&document["artifactType"], &document["config"]["mediaType"]];
-    if let Some(kind) = kind.into_iter().find(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty())) {
-        entry["artifactType"] = kind.clone();
-    }
-    if document["annotations"].is_object() {
-        entry["annotations"] = document["annotations"].clone();
-    }
-    entry
+    let kinds = ["/artifactType", "/config/mediaType"].into_iter().filter_map(|at| document.pointer(at));
+    let kind = kinds.into_iter().find(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty()));
+    let annotations = document.get("annotations").filter(|annotations| annotations.is_object());
+    let fields = [
+        ("mediaType", Some(json!(manifest.media_type))),
+        ("digest", Some(json!(manifest.digest))),
+        ("size", Some(json!(manifest.bytes.len()))),
+        ("artifactType", kind.cloned()),
+        ("annotations", annotations.cloned()),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 #[cfg(test)]

@@ -65,21 +65,23 @@ impl RepositoryClient {
         let pieces = Pieces::of(skip(stream, has));
         while has < blob.size {
             let limits = [self.host.chunk(), most].into_iter().flatten();
-            let size = limits.min().unwrap_or(u64::MAX).min(blob.size - has);
+            let left = blob.size.saturating_sub(has);
+            let size = limits.min().unwrap_or(u64::MAX).min(left);
+            let end = has.saturating_add(size);
             let mut call = self.upload_call(Method::PATCH, url.clone());
             call = call.header(header::CONTENT_LENGTH, &size.to_string());
             if has > 0 || size < blob.size {
-                call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", has + size - 1));
+                call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", end.saturating_sub(1)));
             }
             // Amazon ECR, possibly behind another host name, responds with 201.
             // The last request reads to the end of the stream.
-            let part = if size < blob.size - has { size } else { u64::MAX };
+            let part = if size < left { size } else { u64::MAX };
             let sent = self.send_stream(&call, pieces.take(part), STORED).await;
             let response = sent.map_err(|error| self.in_chunks(error, size, least))?;
             if response.headers().contains_key(header::LOCATION) {
                 url = self.client.0.http.target(&call, &response).map_err(failed)?;
             }
-            has += size;
+            has = end;
             note(&url, has);
         }
         let call = self.upload_call(Method::PUT, with_digest(url, blob)).header(header::CONTENT_LENGTH, "0");
@@ -152,7 +154,7 @@ impl Pieces {
                 remaining.rest = piece.split_off(left as usize);
             }
             drop(remaining);
-            let left = left - piece.len() as u64;
+            let left = left.saturating_sub(piece.len() as u64);
             Ok(Some((piece, (pieces, left))))
         }))
     }
@@ -166,7 +168,7 @@ pub(super) fn skip(stream: BlobStream, mut bytes: u64) -> BlobStream {
     Box::pin(stream.filter_map(move |piece| {
         let rest = piece.map(|mut piece| {
             let known = bytes.min(piece.len() as u64);
-            bytes -= known;
+            bytes = bytes.saturating_sub(known);
             piece.advance(known as usize);
             (!piece.is_empty()).then_some(piece)
         });

@@ -38,7 +38,7 @@ pub(super) struct PrintArgs {
     #[arg(long, value_name = "NAME", default_value = "aws-parameter-store")]
     parameters_store: String,
     /// AWS region of the ClusterSecretStores
-    #[arg(long, value_name = "REGION")]
+    #[arg(long = "store-region", value_name = "REGION")]
     region: Option<String>,
     /// Service account with whose role the ClusterSecretStores read (IRSA); defaults to the role of the operator's pods,
     /// as with EKS Pod Identity

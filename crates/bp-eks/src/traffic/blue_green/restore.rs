@@ -1,5 +1,7 @@
 //! Restore the traffic of a recorded revision: the rollback from a receipt.
 
+use std::time::Duration;
+
 use bp_artifact::{
     Outcome,
     deploy::{Reporter, Revision, run::Intent},
@@ -15,7 +17,9 @@ impl SlotSwitch {
         revision: &Revision,
         reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
-        let survey = self.survey().await?;
+        // The revision had the traffic before: its pods are not watched for the bake time again.
+        let switch = SlotSwitch { bake: Duration::ZERO, ..self.clone() };
+        let survey = switch.survey().await?;
         let traffic = &survey.traffic;
         let mut slots = [&traffic.live, &traffic.idle];
         slots.sort_by_key(|state| state.slot.name != revision.id);
@@ -25,9 +29,9 @@ impl SlotSwitch {
         match (there, revision.image.resolved()) {
             (Some(to), _) => {
                 let run = survey.begin(reporter, Intent::restore(revision), to != &traffic.live);
-                self.move_traffic(run, &survey, to, SWITCHED_BACK_FROM).await
+                switch.move_traffic(run, &survey, to, SWITCHED_BACK_FROM).await
             }
-            (None, Some(image)) => self.deploy(&image, reporter).await,
+            (None, Some(image)) => switch.deploy(&image, reporter).await,
             (None, None) => Err(TrafficError::NothingToSwitchBack { object: self.object() }),
         }
     }
