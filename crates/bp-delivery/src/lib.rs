@@ -42,6 +42,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "render")]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the program frame uses it"))]
 mod ci;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -22,8 +22,9 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+#[cfg(feature = "cli")]
+use crate::Failure;
 use crate::{
-    Failure,
     ci::Ci,
     printer::{Bar, Printer, Stream},
     stop::{Counted, Stop},
@@ -175,6 +176,7 @@ impl Ui {
     }
 
     /// Prints the failure that ends the program.
+    #[cfg(feature = "cli")]
     pub(crate) fn failed(&self, failure: &Failure) {
         self.0.ci.end_group(&self.0.printer);
         self.0.ci.failed(failure);
@@ -182,6 +184,7 @@ impl Ui {
     }
 
     /// Writes what the CI system reads at the end of the program.
+    #[cfg(feature = "cli")]
     pub(crate) fn end(&self, verb: &str, code: ExitCode) {
         self.0.ci.end(&self.0.printer, verb, code);
     }
