@@ -227,7 +227,7 @@ async fn prints_stores_service_accounts_associations_and_volumes() {
         assert_eq!(end.code, 0, "{arguments:?}: {end:?}");
         serde_json::from_str::<Value>(&end.stdout).unwrap_or_else(|error| panic!("{error}: {end:?}"))
     };
-    let store = ["cluster-secret-store", "--region", "eu-west-1", "--secrets-store", "team-secrets"];
+    let store = ["cluster-secret-store", "--store-region", "eu-west-1", "--secrets-store", "team-secrets"];
     let stores = print(&[&store[..], &["--service-account", "external-secrets/reader"]].concat()).await;
     assert_eq!(stores["kind"], "List");
     let first = &stores["items"][0];
@@ -295,13 +295,13 @@ async fn prints_stores_service_accounts_associations_and_volumes() {
     assert_eq!(variables, json!({ "USER": "secretsmanager:shop/db:user::", "HOST": "ssm:/shop/host" }));
 
     for (arguments, message) in [
-        (&["--form", "cluster-secret-store"][..], "requires --region"),
+        (&["--form", "cluster-secret-store"][..], "requires --store-region"),
         (&["--form", "pod-identity", "--namespace", "shop"], "requires --eks-cluster"),
         (&["--form", "ecs"], "requires --references"),
         (&["--form", "volume", "--role", role], "--role has no effect with --form volume"),
         (&["--form", "volume", "--template", "A=b"], "--template has no effect with --form volume"),
         (
-            &["--form", "cluster-secret-store", "--region", "r", "--service-account", "reader"],
+            &["--form", "cluster-secret-store", "--store-region", "r", "--service-account", "reader"],
             "NAMESPACE/NAME",
         ),
         (

@@ -45,6 +45,7 @@
 
 pub mod changes;
 #[cfg(feature = "render")]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the program frame uses it"))]
 mod ci;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -47,7 +47,7 @@ mod tests {
             ("BUILDKITE_REPO", "git@github.com:example/shop.git", Some("shop")),
             ("CODEBUILD_SOURCE_REPO_URL", "https://git.example.com/shop/?x=1", Some("shop")),
             ("GITHUB_REPOSITORY", "", Some("directory")),
-            ("HOME", "/home/shop", Some("directory")),
+            ("HOME", "/users/shop", Some("directory")),
             ("GITHUB_REPOSITORY", "a/b\u{1b}[2J", Some("directory")),
         ] {
             let found = project(

@@ -189,7 +189,7 @@ impl Projection {
 
     /// Both stores, in a list that kubectl applies.
     fn stores(&self) -> Result<Value, Failure> {
-        let region = Self::required(self.region.as_ref(), "--region")?;
+        let region = Self::required(self.region.as_ref(), "--store-region")?;
         let services = [Service::SecretsManager, Service::Ssm];
         let store = |(name, service): (&String, Service)| match &self.service_account {
             Some((namespace, account)) => cluster_store(name, service, region, (namespace, account)),

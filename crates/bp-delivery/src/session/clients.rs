@@ -6,7 +6,7 @@ use aws_config::{Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials as _;
 use bp_artifact::{
     Registry, ResolvedImage,
-    aws::{AwsError, RequestSpans, ServerTime},
+    aws::RequestSpans,
     resolve::{EcrResolver, PlatformImage, Resolve},
     text::SingleLine,
     time::Wait,
@@ -14,7 +14,6 @@ use bp_artifact::{
 use bp_eks::{ConnectError, Connector};
 use bp_promote::registry::{DockerConfig, EcrClients, RegistryResolver};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
-use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::Endpoints;
@@ -71,7 +70,12 @@ impl Clients {
     }
 
     /// The caller as AWS sees it, and AWS's time if it responded.
-    pub(crate) async fn identity(&self) -> (Result<String, AwsError>, Option<Timestamp>) {
+    #[cfg(feature = "cli")]
+    pub(crate) async fn identity(
+        &self,
+    ) -> (Result<String, bp_artifact::aws::AwsError>, Option<jiff::Timestamp>) {
+        use bp_artifact::aws::{AwsError, ServerTime};
+
         let time = ServerTime::default();
         let config = aws_sdk_sts::config::Builder::from(&self.config).interceptor(time.clone()).build();
         let response = aws_sdk_sts::Client::from_conf(config).get_caller_identity().send().await;

@@ -105,6 +105,7 @@ impl Session {
 
     /// Clients in a region, with a role if there is one, neither of which is verified: for lookups outside the
     /// environments of `bp.toml`.
+    #[cfg(feature = "cli")]
     pub(crate) async fn unverified(
         &self,
         region: Option<&bp_artifact::config::Region>,
