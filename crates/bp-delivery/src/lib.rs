@@ -53,6 +53,7 @@ mod image;
 mod location;
 #[cfg(feature = "cli")]
 pub mod multicall;
+mod pins;
 #[cfg(feature = "cli")]
 mod plan_file;
 #[cfg(feature = "render")]
