@@ -66,6 +66,7 @@ mod locked;
 mod look;
 #[cfg(feature = "cli")]
 pub mod multicall;
+mod pins;
 #[cfg(feature = "cli")]
 mod plan_file;
 #[cfg(feature = "render")]

@@ -3,7 +3,7 @@
 
 mod projection;
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use bp_artifact::{
     Digest, ExitCode,
@@ -15,7 +15,6 @@ use bp_secrets::{
     CheckReport, Depth, Reference, check,
     check::Checked,
     permissions::{AccountScope, policy},
-    pin,
     projection::{Bindings, ProjectionError, env},
     reference::{ParseError, SecretRef},
 };
@@ -64,34 +63,6 @@ pub(crate) fn reference_of(secret: &SecretReference) -> Result<Reference, ParseE
         return SecretRef::by_name(value).map(Reference::from);
     }
     Reference::from_value_from(value)
-}
-
-/// The references of `ecs.secrets`, pinned to the versions that they point to now.
-///
-/// # Errors
-/// When a reference is invalid, or its version cannot be read.
-///
-/// # Permissions
-/// Those of [`bp_secrets::pin`].
-///
-/// # Cancel safety
-/// Cancel safe: reads only.
-pub async fn pinned(
-    secrets: &BTreeMap<String, String>,
-    clients: &Clients,
-) -> Result<BTreeMap<String, String>, Failure> {
-    let parse = |(name, text): (&String, &String)| {
-        Reference::from_value_from(text)
-            .map_err(|error| Failure::bad_input(format!("ecs.secrets.{name}: {error}")))
-    };
-    let references = secrets.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    let pinned = pin(&clients.secrets(&references), &references).await;
-    let named = secrets.keys().zip(pinned).map(|(name, pinned)| {
-        let pinned =
-            pinned.map_err(|error| Failure::from(error).context(format_args!("ecs.secrets.{name}")))?;
-        Ok((name.clone(), pinned.to_string()))
-    });
-    named.collect()
 }
 
 /// The references of a file of `NAME=reference` lines.

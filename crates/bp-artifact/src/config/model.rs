@@ -16,6 +16,7 @@ use super::{
 use crate::{
     check::CheckKind,
     deploy::{GateName, OnFailure},
+    paths::PathPatterns,
     reference::{DigestRef, Registry, Repository},
 };
 
@@ -300,6 +301,17 @@ pub enum EksObject {
     Release(Box<ReleaseConfig>),
     /// Manifests, which are applied.
     Manifests(ManifestsConfig),
+}
+
+impl ServicePaths {
+    /// The paths of the target on `platform`. Empty if none are configured: every change concerns it.
+    pub fn of(&self, platform: DeployPlatform) -> &PathPatterns {
+        let own = match platform {
+            DeployPlatform::Ecs => &self.ecs,
+            DeployPlatform::Eks => &self.eks,
+        };
+        own.as_ref().unwrap_or(&self.all)
+    }
 }
 
 impl Config {

@@ -3,7 +3,6 @@
 use super::{
     error::ConfigError,
     layer::{Settings, list_of_strings},
-    model::DeployPlatform,
 };
 use crate::paths::PathPatterns;
 
@@ -17,17 +16,6 @@ pub struct ServicePaths {
     pub ecs: Option<PathPatterns>,
     /// Those of the target on EKS, instead.
     pub eks: Option<PathPatterns>,
-}
-
-impl ServicePaths {
-    /// The paths of the target on `platform`. Empty if none are configured: every change concerns it.
-    pub fn of(&self, platform: DeployPlatform) -> &PathPatterns {
-        let own = match platform {
-            DeployPlatform::Ecs => &self.ecs,
-            DeployPlatform::Eks => &self.eks,
-        };
-        own.as_ref().unwrap_or(&self.all)
-    }
 }
 
 pub(super) fn read(settings: &Settings) -> Result<ServicePaths, ConfigError> {

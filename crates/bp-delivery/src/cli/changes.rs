@@ -42,7 +42,7 @@ impl ChangedArgs {
         }
         let Some(file) = &self.changed_paths else { return Ok(None) };
         let mut list = Vec::new();
-        // One byte more, so that a list that is too long is not taken for a shorter one.
+        // One byte more, by which a list that is too long is recognised.
         let read = if file.as_os_str() == "-" {
             io::stdin().lock().take(LIMIT + 1).read_to_end(&mut list)
         } else {

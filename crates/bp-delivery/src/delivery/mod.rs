@@ -168,7 +168,7 @@ impl Delivery {
             None => service.definition().await?.only_container().map_err(ecs::container_not_named)?,
         };
         let secrets = if ecs.pin_secrets && self.pins {
-            crate::secrets::pinned(&ecs.secrets, &self.clients).await?
+            crate::pins::pinned(&ecs.secrets, &self.clients).await?
         } else {
             ecs.secrets.clone()
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bp_artifact::check::{CheckKind, CheckResult, Verified};
 use bp_eks::traffic::Exposure;
 
-use super::{Selection, failed, host::Host};
+use super::{host::Host, row::failed, selection::Selection};
 use crate::{Delivery, Failure};
 
 #[cfg(not(feature = "preflight"))]

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn names_a_target_group_by_its_arn() {
+    fn a_target_group_has_the_name_in_its_arn() {
         let arn = "arn:aws:elasticloadbalancing:eu-central-1:111111111111:targetgroup/web/0123456789abcdef";
         assert_eq!((name(arn), name("web")), ("web", "web"));
     }

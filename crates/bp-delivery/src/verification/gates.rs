@@ -5,14 +5,18 @@ use std::sync::Arc;
 use bp_artifact::{
     Digest, ResolvedImage,
     check::{Check, CheckKind, CheckResult, CheckVerdict, Verified},
-    config::{GateCondition, GateConfig},
+    config::{EnvironmentConfig, GateCondition, GateConfig},
     deploy::GateName,
     time,
 };
 use tokio::time::timeout_at;
 
-use super::{Selection, TIMEOUT, Verifier, failed};
-use crate::{Failure, gates};
+use super::{
+    endpoint::Endpoint,
+    row::{TIMEOUT, failed},
+    selection::Selection,
+};
+use crate::{Delivery, Failure, gates};
 
 /// A check to run once.
 pub(super) struct Prepared {
@@ -26,61 +30,66 @@ pub(super) struct Prepared {
     pub(super) url: Option<String>,
 }
 
-impl Verifier {
-    /// The selected checks.
-    pub(super) async fn checks(&self) -> Result<Vec<Prepared>, Failure> {
-        let mut checks = Vec::new();
-        for endpoint in &self.endpoints {
-            let check = endpoint.check()?;
-            checks.push(Prepared {
-                kind: CheckKind::Http,
-                gate: None,
-                check: Ok(Arc::new(check)),
-                limit: TIMEOUT,
-                url: Some(endpoint.url.clone()),
-            });
-        }
-        let Some((first, image)) = self.services.first() else { return Ok(checks) };
-        for gate in self.environment.gates() {
-            let Some(kind) = kind(gate).filter(|kind| self.runs(gate, *kind)) else { continue };
-            // Only a command reads the image.
-            let image = self.image_of(gate).or(image.as_ref()).cloned();
-            let none = || ResolvedImage::from(first.service.repository.at(Digest::sha256("")));
-            let prepared = gates::check(gate, first, &image.unwrap_or_else(none)).await;
-            let (check, limit) = match prepared {
-                Ok(Some((check, wait))) => (Ok(check), wait.deadline()),
-                Ok(None) => continue,
-                // What ends a deployment before its first change is a result here.
-                Err(failure) => (Err(not_run(kind, &failure)), TIMEOUT),
-            };
-            let limit = if kind == CheckKind::Job { limit } else { limit.min(TIMEOUT) };
-            let url = match &gate.condition {
-                GateCondition::Http { url, .. } => Some(url.clone()),
-                GateCondition::Approval
-                | GateCondition::Command { .. }
-                | GateCondition::Alarms { .. }
-                | GateCondition::Job { .. } => None,
-            };
-            checks.push(Prepared { kind, gate: Some(gate.name.clone()), check, limit, url });
-        }
-        Ok(checks)
-    }
+type Services = [(Delivery, Option<ResolvedImage>)];
 
-    /// Whether to run the check of a gate: as bp.toml enables it, or because its kind was asked for.
-    fn runs(&self, gate: &GateConfig, kind: CheckKind) -> bool {
-        use CheckKind::{Dns, Http, Tls};
-        if kind == Http {
-            return gate.verify && [Http, Dns, Tls].into_iter().any(|kind| self.selection.has(kind));
-        }
-        self.selection.names(kind) || gate.verify && self.selection.has(kind)
+/// The selected checks.
+pub(super) async fn checks(
+    environment: &EnvironmentConfig,
+    services: &Services,
+    selection: &Selection,
+    endpoints: &[Endpoint],
+) -> Result<Vec<Prepared>, Failure> {
+    let mut checks = Vec::new();
+    for endpoint in endpoints {
+        let check = endpoint.check()?;
+        checks.push(Prepared {
+            kind: CheckKind::Http,
+            gate: None,
+            check: Ok(Arc::new(check)),
+            limit: TIMEOUT,
+            url: Some(endpoint.url.clone()),
+        });
     }
+    let Some((first, image)) = services.first() else { return Ok(checks) };
+    for gate in environment.gates() {
+        let Some(kind) = kind(gate).filter(|kind| runs(selection, gate, *kind)) else { continue };
+        // Only a command reads the image.
+        let image = image_of(services, gate).or(image.as_ref()).cloned();
+        let none = || ResolvedImage::from(first.service.repository.at(Digest::sha256("")));
+        let prepared = gates::check(gate, first, &image.unwrap_or_else(none)).await;
+        let (check, limit) = match prepared {
+            Ok(Some((check, wait))) => (Ok(check), wait.deadline()),
+            Ok(None) => continue,
+            // What ends a deployment before its first change is a result here.
+            Err(failure) => (Err(not_run(kind, &failure)), TIMEOUT),
+        };
+        let limit = if kind == CheckKind::Job { limit } else { limit.min(TIMEOUT) };
+        let url = match &gate.condition {
+            GateCondition::Http { url, .. } => Some(url.clone()),
+            GateCondition::Approval
+            | GateCondition::Command { .. }
+            | GateCondition::Alarms { .. }
+            | GateCondition::Job { .. } => None,
+        };
+        checks.push(Prepared { kind, gate: Some(gate.name.clone()), check, limit, url });
+    }
+    Ok(checks)
+}
 
-    /// The image of the service after which the gate comes.
-    fn image_of(&self, gate: &GateConfig) -> Option<&ResolvedImage> {
-        let after = gate.after.as_ref()?;
-        let (_, image) = self.services.iter().find(|(of, _)| of.service.name == after.service)?;
-        image.as_ref()
+/// Whether to run the check of a gate: as bp.toml enables it, or because its kind was asked for.
+fn runs(selection: &Selection, gate: &GateConfig, kind: CheckKind) -> bool {
+    use CheckKind::{Dns, Http, Tls};
+    if kind == Http {
+        return gate.verify && [Http, Dns, Tls].into_iter().any(|kind| selection.has(kind));
     }
+    selection.names(kind) || gate.verify && selection.has(kind)
+}
+
+/// The image of the service after which the gate comes.
+fn image_of<'s>(services: &'s Services, gate: &GateConfig) -> Option<&'s ResolvedImage> {
+    let after = gate.after.as_ref()?;
+    let (_, image) = services.iter().find(|(of, _)| of.service.name == after.service)?;
+    image.as_ref()
 }
 
 impl Prepared {

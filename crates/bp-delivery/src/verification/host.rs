@@ -24,7 +24,7 @@ use rustls_platform_verifier::Verifier as PlatformVerifier;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use super::Selection;
+use super::selection::Selection;
 
 /// The time limit of a lookup, of a connection and of a handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);

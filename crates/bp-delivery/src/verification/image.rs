@@ -7,7 +7,7 @@ use bp_artifact::{
     resolve::ResolveError,
 };
 
-use super::TIMEOUT;
+use super::row::TIMEOUT;
 use crate::Delivery;
 
 /// By the request with which an image is pulled, which an archived one does not answer. Retention rules do not matter: a

@@ -7,7 +7,7 @@ use bp_artifact::{
 };
 use bp_secrets::{CheckReport, Depth, Error, ErrorKind};
 
-use super::failed;
+use super::row::failed;
 use crate::{Delivery, Failure, secrets};
 
 /// The number of secrets in a detail.

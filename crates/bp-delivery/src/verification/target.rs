@@ -9,105 +9,112 @@ use bp_artifact::{
     deploy::{Change, Drift, Target},
 };
 
-use super::{Verifier, address, failed, host::Host, limited, secrets};
+use super::{
+    address,
+    host::Host,
+    row::{failed, limited},
+    secrets,
+    selection::Selection,
+};
 use crate::{Delivery, Failure};
 
 /// The number of differences in a detail.
 const CHANGES: usize = 3;
 
-impl Verifier {
-    /// The rows of the ECS service.
-    pub(super) async fn ecs(&self, delivery: &Delivery, image: Option<&ResolvedImage>) -> Vec<Verified> {
-        let id = name(delivery, DeployPlatform::Ecs);
-        let mut rows = Vec::new();
-        if let Some(image) = image.filter(|_| self.compares()) {
-            let (found, _) = self.drift(&id, async || Ok(delivery.ecs().await?), image).await;
-            rows.extend(found);
-        }
-        if self.selection.has(CheckKind::Secrets) {
-            let keys = self.selection.has(CheckKind::SecretKeys);
-            rows.extend(limited(&id, CheckKind::Secrets, secrets::of_ecs(&id, delivery, keys)).await);
-        }
-        rows.extend(limited(&id, CheckKind::Targets, address::of_ecs(&id, delivery, &self.selection)).await);
-        rows
+/// The rows of the ECS service.
+pub(super) async fn ecs(
+    delivery: &Delivery,
+    image: Option<&ResolvedImage>,
+    selection: &Selection,
+) -> Vec<Verified> {
+    let id = name(delivery, DeployPlatform::Ecs);
+    let mut rows = Vec::new();
+    if let Some(image) = image.filter(|_| compares(selection)) {
+        let (found, _) = drift(&id, async || delivery.ecs().await, image, selection).await;
+        rows.extend(found);
     }
-
-    /// The rows of the workload, release or manifests on EKS, and the hosts of their Ingresses.
-    pub(super) async fn eks(
-        &self,
-        delivery: &Delivery,
-        image: Option<&ResolvedImage>,
-    ) -> (Vec<Verified>, Vec<Host>) {
-        let id = name(delivery, DeployPlatform::Eks);
-        let mut rows = Vec::new();
-        let mut pods = BTreeSet::new();
-        let mut proof = None;
-        if let Some(image) = image.filter(|_| self.compares()) {
-            let (found, drift) = self.drift(&id, async || delivery.eks().await, image).await;
-            rows.extend(found);
-            proof = drift.map(|drift| drift.proof);
-        } else if address::is_selected(&self.selection) {
-            let read = async {
-                match async { Ok::<_, Failure>(delivery.eks().await?.prove().await?) }.await {
-                    Ok(found) => {
-                        proof = Some(found);
-                        Vec::new()
-                    }
-                    Err(failure) => vec![failed(&id, CheckKind::Address, &failure)],
-                }
-            };
-            rows.extend(limited(&id, CheckKind::Address, read).await);
-        }
-        let units = proof.into_iter().flat_map(|proof| proof.observations);
-        pods.extend(units.filter_map(|seen| seen.unit.strip_prefix("pod/").map(str::to_owned)));
-        let is_workload =
-            delivery.service.eks().is_ok_and(|eks| matches!(eks.object, EksObject::Workload(_)));
-        if self.selection.has(CheckKind::Secrets) && is_workload {
-            rows.extend(limited(&id, CheckKind::Secrets, secrets::of_eks(&id, delivery)).await);
-        }
-        let mut hosts = Vec::new();
-        let reached = async {
-            let (found, of_pods) = address::of_eks(&id, delivery, &pods, &self.selection).await;
-            hosts = of_pods;
-            found
-        };
-        rows.extend(limited(&id, CheckKind::Address, reached).await);
-        (rows, hosts)
+    if selection.has(CheckKind::Secrets) {
+        let keys = selection.has(CheckKind::SecretKeys);
+        rows.extend(limited(&id, CheckKind::Secrets, secrets::of_ecs(&id, delivery, keys)).await);
     }
+    rows.extend(limited(&id, CheckKind::Targets, address::of_ecs(&id, delivery, selection)).await);
+    rows
+}
 
-    /// Whether the drift of targets is required.
-    fn compares(&self) -> bool {
-        use CheckKind::{Definition, Digest, Rollout};
-        [Rollout, Digest, Definition].into_iter().any(|kind| self.selection.has(kind))
-    }
-
-    /// The rows of a target's drift. `id` is its name if it cannot be opened.
-    async fn drift<T: AsTarget>(
-        &self,
-        id: &str,
-        open: impl AsyncFnOnce() -> Result<T, Failure>,
-        image: &ResolvedImage,
-    ) -> (Vec<Verified>, Option<Drift>) {
-        let mut found = None;
+/// The rows of the workload, release or manifests on EKS, and the hosts of their Ingresses.
+pub(super) async fn eks(
+    delivery: &Delivery,
+    image: Option<&ResolvedImage>,
+    selection: &Selection,
+) -> (Vec<Verified>, Vec<Host>) {
+    let id = name(delivery, DeployPlatform::Eks);
+    let mut rows = Vec::new();
+    let mut pods = BTreeSet::new();
+    let mut proof = None;
+    if let Some(image) = image.filter(|_| compares(selection)) {
+        let (found, drift) = drift(&id, async || delivery.eks().await, image, selection).await;
+        rows.extend(found);
+        proof = drift.map(|drift| drift.proof);
+    } else if address::is_selected(selection) {
         let read = async {
-            let drift = async {
-                let target = open().await?;
-                Ok::<_, Failure>(target.as_target().drift(image).await?)
-            };
-            match drift.await {
-                Ok(drift) => {
-                    let rows = rows(&drift);
-                    found = Some(drift);
-                    rows
+            match async { Ok::<_, Failure>(delivery.eks().await?.prove().await?) }.await {
+                Ok(found) => {
+                    proof = Some(found);
+                    Vec::new()
                 }
-                Err(failure) => vec![failed(id, CheckKind::Rollout, &failure)],
+                Err(failure) => vec![failed(&id, CheckKind::Address, &failure)],
             }
         };
-        let mut rows = limited(id, CheckKind::Rollout, read).await;
-        // That a target could not be read concerns all of its checks.
-        rows.retain(|row| found.is_none() || self.selection.has(row.check));
-        (rows, found)
+        rows.extend(limited(&id, CheckKind::Address, read).await);
     }
+    let units = proof.into_iter().flat_map(|proof| proof.observations);
+    pods.extend(units.filter_map(|seen| seen.unit.strip_prefix("pod/").map(str::to_owned)));
+    let is_workload = delivery.service.eks().is_ok_and(|eks| matches!(eks.object, EksObject::Workload(_)));
+    if selection.has(CheckKind::Secrets) && is_workload {
+        rows.extend(limited(&id, CheckKind::Secrets, secrets::of_eks(&id, delivery)).await);
+    }
+    let mut hosts = Vec::new();
+    let reached = async {
+        let (found, of_pods) = address::of_eks(&id, delivery, &pods, selection).await;
+        hosts = of_pods;
+        found
+    };
+    rows.extend(limited(&id, CheckKind::Address, reached).await);
+    (rows, hosts)
+}
+
+/// Whether the drift of targets is required.
+fn compares(selection: &Selection) -> bool {
+    use CheckKind::{Definition, Digest, Rollout};
+    [Rollout, Digest, Definition].into_iter().any(|kind| selection.has(kind))
+}
+
+/// The rows of a target's drift. `id` is its name if it cannot be opened.
+async fn drift<T: AsTarget>(
+    id: &str,
+    open: impl AsyncFnOnce() -> Result<T, Failure>,
+    image: &ResolvedImage,
+    selection: &Selection,
+) -> (Vec<Verified>, Option<Drift>) {
+    let mut found = None;
+    let read = async {
+        let drift = async {
+            let target = open().await?;
+            Ok::<_, Failure>(target.as_target().drift(image).await?)
+        };
+        match drift.await {
+            Ok(drift) => {
+                let rows = rows(&drift);
+                found = Some(drift);
+                rows
+            }
+            Err(failure) => vec![failed(id, CheckKind::Rollout, &failure)],
+        }
+    };
+    let mut rows = limited(id, CheckKind::Rollout, read).await;
+    // That a target could not be read concerns all of its checks.
+    rows.retain(|row| found.is_none() || selection.has(row.check));
+    (rows, found)
 }
 
 /// The name of the target on a platform that the service has.

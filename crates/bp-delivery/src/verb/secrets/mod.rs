@@ -51,7 +51,7 @@ enum SecretsCommand {
     Print(Box<PrintArgs>),
     /// Create or update a Kubernetes Secret with the values; they are not printed
     Apply(ApplyArgs),
-    /// Look once for new versions of an environment's secrets, and roll them out: for a scheduled job
+    /// Check once whether an environment's secrets have new versions, and roll them out: for a scheduled job
     Watch(Box<WatchArgs>),
 }
 
