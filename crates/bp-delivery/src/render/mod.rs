@@ -193,6 +193,7 @@ impl Ui {
         let step = lock(&self.state.step).take();
         let took = step.map_or_else(String::new, |since| format!(", {}", duration(since.elapsed())));
         self.line_at(Tone::Good, &format!("{what}{took}"), usize::from(step.is_some()));
+        self.state.ci.end_group(&self.state.printer);
     }
 
     fn end_step(&self) {
