@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(
             summary(&targets),
             "1 of 3 targets are healthy; 10.0.0.3:8080 is unhealthy: Target.ResponseCodeMismatch: Health checks failed \
-             with these codes: [502] [31m; 10.0.0.4:8080 is initial"
+             with these codes: [502]; 10.0.0.4:8080 is initial"
         );
         let many: Vec<_> = (0..9).map(|number| target(number, "initial")).collect();
         assert!(summary(&many).ends_with("; 4 more are not healthy"), "{}", summary(&many));
