@@ -10,6 +10,7 @@
 //! - `<!-- sandbox: secret NAME VALUE -->`, `rotated`: the value of a secret in prod
 //! - `<!-- file: NAME -->`: the next block is this file
 //! - `<!-- exit: CODE -->`: the exit code of the last command of the next block
+#![allow(clippy::print_stdout, reason = "a report for who runs the test")]
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,6 @@
 //! The IAM policies of docs/iam are sufficient: every action that a command requires on the sandbox is allowed by the
 //! policies that docs/iam/README.md assigns to the command. Conditions are not evaluated.
+#![allow(clippy::print_stdout, reason = "a report for who runs the test")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

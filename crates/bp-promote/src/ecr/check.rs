@@ -122,7 +122,7 @@ impl<'a> Checked<'a> {
         }
         templates.retain(|template| template.applied_for().contains(&RctAppliedFor::CreateOnPush));
         let prefixes = templates.iter().map(|template| template.prefix().unwrap_or_default());
-        match covering(prefixes, self.repository.path()).map(|at| &templates[at]) {
+        match covering(prefixes, self.repository.path()).and_then(|at| templates.get(at)) {
             Some(template) => {
                 let tags = Mutability::of(
                     template.image_tag_mutability(),

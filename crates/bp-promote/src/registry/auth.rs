@@ -494,7 +494,7 @@ impl Authenticator {
         bearer(&value)?;
         let lifetime = lifetime(&expires_in);
         // Renew early, since a request takes time.
-        let margin = (lifetime / 4).min(Duration::from_secs(30));
+        let margin = lifetime.checked_div(4).unwrap_or_default().min(Duration::from_secs(30));
         let until = http.time.now().checked_add(lifetime.saturating_sub(margin)).unwrap_or(Timestamp::MAX);
         Some(Token { id: self.next_id(), value: value.into(), until })
     }

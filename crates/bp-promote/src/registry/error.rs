@@ -57,7 +57,7 @@ impl ApiError {
         let code = text("code").unwrap_or_default();
         let message = MESSAGES.into_iter().find_map(text).filter(|message| *message != code);
         let read = ApiError { code, message: message.unwrap_or_default() };
-        (read.code.len() + read.message.len() > 0).then_some(read)
+        (!read.code.is_empty() || !read.message.is_empty()).then_some(read)
     }
 }
 
@@ -80,10 +80,10 @@ impl ApiErrors {
         const MAX: usize = 5;
         const LINE: usize = 200;
         let document = Value::Object(object(body).unwrap_or_default());
-        let all = document["errors"].as_array().into_iter().flatten();
+        let all = document.get("errors").and_then(Value::as_array).into_iter().flatten();
         let mut errors: Vec<ApiError> = all.filter_map(ApiError::read).take(MAX).collect();
         if errors.is_empty() {
-            let nested = Some(&document["error"]).filter(|error| error.is_object());
+            let nested = document.get("error").filter(|error| error.is_object());
             errors.extend(ApiError::read(nested.unwrap_or(&document)));
         }
         let line = std::str::from_utf8(body).unwrap_or_default().trim();

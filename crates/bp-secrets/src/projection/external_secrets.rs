@@ -325,9 +325,11 @@ fn reference(
 /// as namespace and name.
 pub fn cluster_store(name: &str, service: Service, region: &str, service_account: (&str, &str)) -> Value {
     let (namespace, account) = service_account;
+    let auth = json!({ "jwt": { "serviceAccountRef": { "name": account, "namespace": namespace } } });
     let mut store = controller_store(name, service, region);
-    store["spec"]["provider"]["aws"]["auth"] =
-        json!({ "jwt": { "serviceAccountRef": { "name": account, "namespace": namespace } } });
+    if let Some(Value::Object(aws)) = store.pointer_mut("/spec/provider/aws") {
+        aws.insert("auth".into(), auth);
+    }
     store
 }
 

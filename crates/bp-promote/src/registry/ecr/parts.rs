@@ -137,10 +137,10 @@ impl Parts<'_> {
     }
 
     async fn send(&mut self, part: Bytes) -> Result<(), RegistryError> {
-        let (first, next) = (self.at, self.at + part.len() as u64);
+        let (first, next) = (self.at, self.at.saturating_add(part.len() as u64));
         let call = self.client.upload_layer_part().set_registry_id(self.repository.account());
         let call = call.repository_name(self.repository.repository.path()).upload_id(&self.id);
-        let call = call.part_first_byte(first as i64).part_last_byte(next as i64 - 1);
+        let call = call.part_first_byte(first as i64).part_last_byte((next as i64).saturating_sub(1));
         let call = call.layer_part_blob(Blob::new(Vec::from(part)));
         self.repository.context(&self.repository.push).count();
         if let Err(error) = call.send().await {
