@@ -43,6 +43,7 @@
 //! `sts:AssumeRole` on the environments' roles and `sts:GetCallerIdentity`, in addition to those of the libraries.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod actor;
 pub mod changes;
 #[cfg(feature = "render")]
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the program frame uses it"))]
@@ -88,11 +89,12 @@ mod stop;
 pub mod verb;
 pub mod verification;
 
+pub use actor::actor;
 #[cfg(feature = "render")]
 pub use ci::Ci;
 pub use delivery::{Delivery, steps};
 pub use failure::Failure;
-pub use gates::{actor, gates};
+pub use gates::gates;
 #[cfg(feature = "cli")]
 pub use help::{Example, Help};
 pub use image::{image_wait, wait_for_image};

@@ -225,7 +225,7 @@ impl Action {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Disturbance {
     pub(crate) kind: Fault,
-    /// The verb, and what it is about; any request if `None`.
+    /// The verb and its object; any request if `None`.
     pub(crate) operation: Option<(&'static str, Object)>,
     /// The number of matching requests before it.
     pub(crate) after: u32,
@@ -259,7 +259,7 @@ pub(crate) enum Fault {
 
 /// The requests that change something.
 pub(crate) const CHANGES: [&str; 3] = ["patch", "update", "delete"];
-/// The requests that read, and what they are about.
+/// The requests that read, with their objects.
 const READS: [(&str, Object); 9] = [
     ("get", Object::Workload),
     ("list", Object::Workload),

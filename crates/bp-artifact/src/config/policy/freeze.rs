@@ -7,7 +7,7 @@ use jiff::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::PolicyName;
+use super::name::PolicyName;
 
 /// A time at which no image enters an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! the person who runs a pipeline cannot relax what the file in the repository demands.
 
 mod freeze;
+mod name;
 mod read;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -11,13 +12,12 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub(super) use read::read;
 use serde::{Deserialize, Serialize};
 
-pub use self::freeze::{Freeze, FreezeWindow};
-use super::name::Environment;
-use crate::{
-    digest::Digest,
-    parse::{ParseError, is_name, not_a_name, serde_as_text},
-    select::Glob,
+pub use self::{
+    freeze::{Freeze, FreezeWindow},
+    name::PolicyName,
 };
+use super::name::Environment;
+use crate::{digest::Digest, select::Glob};
 
 /// What an image needs to enter an environment, and to be deployed there.
 ///
@@ -206,31 +206,3 @@ pub enum Signatory {
         arn: String,
     },
 }
-
-/// The name of an approver, a freeze or a signature: `alice`, `year-end`. Lower-case letters, digits and dashes.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PolicyName(String);
-
-impl PolicyName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for PolicyName {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let error = || not_a_name("a name", text, "alice");
-        if is_name(text) { Ok(PolicyName(text.to_owned())) } else { Err(error()) }
-    }
-}
-
-impl std::fmt::Display for PolicyName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-serde_as_text!(PolicyName);
