@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use bp_artifact::deploy::{Revision, run::Run};
+use bp_artifact::{
+    deploy::{Revision, run::Run},
+    error::Classified,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -56,7 +59,10 @@ impl WorkloadRollout {
         self.checkpoint(run)?;
         match made {
             Ok(made) => Ok(Ok(made)),
-            Err(error) if unanswered.is_any() => Ok(Err(error.as_unanswered(&self.api.workload))),
+            // Any other error, such as a conflict, is what the first attempt would have been answered.
+            Err(error) if unanswered.is_any() && (error.is_refusal() || error.is_retryable()) => {
+                Ok(Err(error.as_unanswered(&self.api.workload)))
+            }
             Err(error) => Err(error),
         }
     }

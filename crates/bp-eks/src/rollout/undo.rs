@@ -65,7 +65,8 @@ impl WorkloadRollout {
             Err(error) => {
                 self.checkpoint(&run)?;
                 let why = error.without_advice();
-                let (ended, detail) = if sent.is_any() || matches!(error, Error::Unreachable { .. }) {
+                let is_unanswered = sent.is_any() && (error.is_refusal() || error.is_retryable());
+                let (ended, detail) = if is_unanswered || matches!(error, Error::Unreachable { .. }) {
                     let detail = format!(
                         "the rollback to revision {previous} may have been applied, but could not be observed: {why}; {ROLL_BACK}"
                     );
