@@ -248,7 +248,8 @@ async fn prints_stores_service_accounts_associations_and_volumes() {
     );
 
     let role = "arn:aws:iam::222222222222:role/web";
-    let account = print(&["service-account", "--name", "web", "--namespace", "shop", "--role", role]).await;
+    let account =
+        print(&["service-account", "--name", "web", "--namespace", "shop", "--iam-role", role]).await;
     assert_eq!(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], role);
     let account = print(&["service-account", "--name", "web", "--namespace", "shop"]).await;
     assert_eq!(account["metadata"], json!({ "name": "web", "namespace": "shop" }));
@@ -258,9 +259,9 @@ async fn prints_stores_service_accounts_associations_and_volumes() {
         "web",
         "--namespace",
         "shop",
-        "--eks-cluster",
+        "--pod-identity-cluster",
         "prod",
-        "--role",
+        "--iam-role",
         role,
     ])
     .await;
@@ -296,9 +297,9 @@ async fn prints_stores_service_accounts_associations_and_volumes() {
 
     for (arguments, message) in [
         (&["--form", "cluster-secret-store"][..], "requires --store-region"),
-        (&["--form", "pod-identity", "--namespace", "shop"], "requires --eks-cluster"),
+        (&["--form", "pod-identity", "--namespace", "shop"], "requires --pod-identity-cluster"),
         (&["--form", "ecs"], "requires --references"),
-        (&["--form", "volume", "--role", role], "--role has no effect with --form volume"),
+        (&["--form", "volume", "--iam-role", role], "--iam-role has no effect with --form volume"),
         (&["--form", "volume", "--template", "A=b"], "--template has no effect with --form volume"),
         (
             &["--form", "cluster-secret-store", "--store-region", "r", "--service-account", "reader"],

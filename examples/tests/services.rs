@@ -55,7 +55,7 @@ async fn deploys_all_services_in_order_and_rolls_them_back_together() {
     assert_eq!(end.code, 0, "{}", end.stderr);
     let at = |text: &str| end.stderr.find(text).unwrap_or_else(|| panic!("{text}: {}", end.stderr));
     assert!(
-        at("ecs/staging/shop-worker: deployed") < at("ecs/staging/shop-web: started"),
+        at("ecs/shop-worker: deployed") < at("ecs/shop-web: started"),
         "web is after worker: {}",
         end.stderr
     );

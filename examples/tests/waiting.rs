@@ -53,8 +53,10 @@ async fn a_deployment_starts_when_the_image_appears() {
     let mut command = stage.command("dual-deploy", &["--env", "staging", "--image-timeout", "2m"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let title = lines.next_line().await.unwrap().unwrap();
+    assert_eq!(title, "== Deploy to staging");
     let first = lines.next_line().await.unwrap().unwrap();
-    assert!(first.starts_with("waiting up to 120s for 222222222222.dkr"), "{first}");
+    assert!(first.starts_with("  waiting up to 120s for 222222222222.dkr"), "{first}");
     let staging = stage.world.config.environments()[1].registry().clone();
     stage.world.sandbox.registry(staging.as_str()).push(&image, "shop/web", "3.0.0");
     let mut rest = String::new();
@@ -87,11 +89,19 @@ async fn sigint_and_sigterm_exit_with_130_and_143() {
         let mut command = stage.command("deploy-eks", &["--env", "staging", "--image-timeout", "10m"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(lines.next_line().await.unwrap().unwrap().starts_with("waiting up to 600s"));
+        while !lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the wait is reported")
+            .starts_with("  waiting up to 600s")
+        {}
         let pid = child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
         assert_eq!(child.wait().await.unwrap().code(), Some(code), "{signal}");
-        let last = lines.next_line().await.unwrap().unwrap();
-        assert!(last.contains("interrupted") && last.contains("rerun the same command"), "{last}");
+        let mut rest = String::new();
+        lines.into_inner().read_to_string(&mut rest).await.unwrap();
+        let last = rest.lines().last().unwrap_or_default();
+        assert!(last.contains("interrupted") && last.contains("rerun the same command"), "{rest}");
     }
 }

@@ -118,6 +118,29 @@ impl Governance {
         })
     }
 
+    /// Whether the rules rest on evidence. Otherwise only the environment matters that images come from: see
+    /// [`check_source`](Self::check_source).
+    pub fn needs_evidence(&self) -> bool {
+        !self.keys.is_empty() || !self.policy.is_default()
+    }
+
+    /// Checks that images may come from the source.
+    ///
+    /// # Errors
+    /// When they may not (refused).
+    pub fn check_source(&self) -> Result<(), Failure> {
+        match &self.from {
+            Some(from) if !self.policy.from.contains(from) => {
+                let allowed: Vec<&str> = self.policy.from.iter().map(Environment::as_str).collect();
+                let (to, allowed) = (&self.to, allowed.join(" or "));
+                let allowed = if allowed.is_empty() { "no environment".to_owned() } else { allowed };
+                Err(Failure::refused(format!("images enter {to} from {allowed}, not from {from}"))
+                    .hint("promote through the environments in order, or add the source to policy.from"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Decides whether an image may enter, from what is attached to it in both repositories.
     ///
     /// # Errors
@@ -136,7 +159,7 @@ impl Governance {
     ) -> Result<Decided, Failure> {
         let mut facts = Facts::unknown(image.clone(), self.to.clone());
         facts.from = self.from.clone();
-        if self.keys.is_empty() && self.policy.is_default() {
+        if !self.needs_evidence() {
             // Nothing that is attached would count.
             (facts.recall, facts.upstream) = (Fact::Known(None), Fact::Known(None));
             let decision = evaluate(&self.policy, facts, self.time.now());

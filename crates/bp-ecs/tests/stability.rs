@@ -149,7 +149,7 @@ async fn a_failed_task_that_is_replaced_is_a_note() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_task_that_is_not_replaced_is_unproven() {
-    let exits = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
+    let exits = Behaviour::Exits { after: Duration::ZERO, code: 3, log: vec![] };
     let outcome = one_fails(7, exits).await;
     assert_eq!(outcome.verdict(), Verdict::Unproven, "{}", outcome.detail);
     assert!(outcome.detail.contains("6 of 7 tasks run"), "{}", outcome.detail);

@@ -207,9 +207,9 @@ impl Projection {
     }
 
     fn association(&self) -> Result<Value, Failure> {
-        let cluster = Self::required(self.cluster.as_ref(), "--eks-cluster")?;
+        let cluster = Self::required(self.cluster.as_ref(), "--pod-identity-cluster")?;
         let namespace = Self::required(self.namespace.as_ref(), "--namespace")?;
-        let role = Self::required(self.role.as_ref(), "--role")?;
+        let role = Self::required(self.role.as_ref(), "--iam-role")?;
         Ok(kubernetes::pod_identity_association(cluster, namespace, &self.name, role))
     }
 }

@@ -167,7 +167,10 @@ async fn changes_by_hand_that_helm_keeps_are_drift_by_name() {
     history(&it, &[(1, "deployed"), (2, "failed")]);
     let drift = it.release.drift(&it.second).await.unwrap();
     assert_eq!(drift.verdict, Verdict::DigestMismatch, "{drift}");
-    assert!(drift.to_string().contains("revision 2 of the release: deployed -> failed"), "{drift}");
+    assert!(
+        drift.to_string().contains("revision 2 of the release: found failed, wanted deployed"),
+        "{drift}"
+    );
     assert!(drift.to_string().contains("the image in the manifest of the release"), "{drift}");
 }
 

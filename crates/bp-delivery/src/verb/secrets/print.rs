@@ -45,10 +45,10 @@ pub(super) struct PrintArgs {
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service_account)]
     service_account: Option<(String, String)>,
     /// IAM role of the ServiceAccount (IRSA), or of the association of EKS Pod Identity
-    #[arg(long, value_name = "ARN")]
+    #[arg(id = "iam-role", long = "iam-role", value_name = "ARN")]
     role: Option<String>,
     /// EKS cluster of the association of EKS Pod Identity
-    #[arg(long, value_name = "NAME")]
+    #[arg(id = "pod-identity-cluster", long = "pod-identity-cluster", value_name = "NAME")]
     eks_cluster: Option<String>,
     /// The SecretProviderClass reads with EKS Pod Identity
     #[arg(long)]
@@ -105,8 +105,8 @@ const OF_FORMS: &[&str] = &[
     "parameters-store",
     "region",
     "service-account",
-    "role",
-    "eks-cluster",
+    "iam-role",
+    "pod-identity-cluster",
     "use-pod-identity",
     "failover-region",
     "sync-secret",
@@ -143,8 +143,8 @@ fn flags(form: Form) -> (&'static [&'static str], &'static str) {
         ),
         Form::Volume => (&["name", "mount-path"], "volume"),
         Form::ConfigMap => (&["references", "name", "namespace"], "config-map"),
-        Form::ServiceAccount => (&["name", "namespace", "role"], "service-account"),
-        Form::PodIdentity => (&["name", "namespace", "role", "eks-cluster"], "pod-identity"),
+        Form::ServiceAccount => (&["name", "namespace", "iam-role"], "service-account"),
+        Form::PodIdentity => (&["name", "namespace", "iam-role", "pod-identity-cluster"], "pod-identity"),
         Form::Variables => (&["references"], "variables"),
     }
 }
