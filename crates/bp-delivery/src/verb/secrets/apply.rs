@@ -40,7 +40,7 @@ pub(super) struct ApplyArgs {
     #[arg(id = "type", long, value_name = "TYPE")]
     kind: Option<String>,
     /// Overwrite keys of the Secret that another field manager owns, such as kubectl or an operator
-    #[arg(long)]
+    #[arg(id = "overwrite-keys", long = "overwrite-keys")]
     overwrite: bool,
 }
 
@@ -102,7 +102,7 @@ impl ApplyArgs {
 fn refused(object: &str, error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) if status.code == 409 => Failure::refused(format!(
-            "{object}: {}; use --overwrite to take these keys over",
+            "{object}: {}; use --overwrite-keys to take these keys over",
             text::truncate(&text::single_line(&status.message), 400)
         )),
         kube::Error::Api(status) if matches!(status.code, 400 | 404 | 422) => Failure::bad_input(format!(
