@@ -377,8 +377,17 @@ pub(crate) const VERIFY: Help = Help {
             "with a digest",
             "verify --env prod --service web --image 111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         ),
+        example(
+            "with the service's own answer",
+            "verify --env prod --url https://shop.example.com/readyz --expect 200 --expect /platform=ecs",
+        ),
     ],
-    exit_codes: &[(0, "what runs is what was deployed"), INPUT, DRIFT, UNREACHABLE],
+    exit_codes: &[
+        (0, "all checks passed"),
+        INPUT,
+        (6, "a check failed"),
+        (7, "no check failed, and one could not be observed"),
+    ],
 };
 
 pub(crate) const WAIT: Help = Help {

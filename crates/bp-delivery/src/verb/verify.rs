@@ -22,10 +22,7 @@ use crate::{
 /// Verify an environment: rollout, digest and definition against the artifact, image, secrets, load balancers, hosts and
 /// gates, in one table; changes nothing
 ///
-/// Exit codes: 0 all checks passed; 6 a check failed; 7 none failed, and one could not be observed; 2 wrong arguments, or
-/// nothing to verify. Commands and Jobs of gates run only if bp.toml enables them (gate.NAME.verify) or --only selects them.
-///
-/// Example: verify --env prod --url https://shop.example.com/readyz --expect 200 --expect /platform=ecs
+/// Commands and Jobs of gates run only if bp.toml enables them (gate.NAME.verify) or --only selects them.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     #[command(flatten)]
