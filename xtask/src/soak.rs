@@ -70,7 +70,7 @@ const ECS: Part =
 const EKS: Part =
     Part { test: ("rollouts", 1), sample: 100, whole: None, what: "random schedules of EKS rollouts" };
 const KILLS: Part = Part {
-    test: ("kills", 1),
+    test: ("kills", 3),
     sample: 6,
     whole: Some(200),
     what: "kills of promote, dual-deploy, rollback and switch-traffic at random requests",

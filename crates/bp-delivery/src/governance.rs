@@ -270,6 +270,9 @@ fn supported(environment: &Environment, policy: &PolicyConfig) -> Result<(), Fai
     if policy.scan.is_some() {
         return unsupported("policy.scan");
     }
+    if policy.proven {
+        return unsupported("policy.proven");
+    }
     if policy.wait.is_some() {
         return unsupported("policy.wait");
     }

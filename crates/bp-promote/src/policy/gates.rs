@@ -175,8 +175,7 @@ fn proven(facts: &Facts, now: Timestamp) -> GateResult {
         Err(result) => return result,
     };
     match records.iter().filter_map(|record| record.proven_at).max() {
-        None => failed(gate, "no deployment of it was proven in the environment before")
-            .remedy("bp deploy-ecs or deploy-eks with --attest there"),
+        None => failed(gate, "no deployment of it was proven in the environment before"),
         Some(at) if at > now => wrong_clock(gate, "a deployment was proven", at, now),
         Some(at) => passed(gate, format!("a deployment was proven at {at}")),
     }
