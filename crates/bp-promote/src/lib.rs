@@ -57,6 +57,7 @@
 // What is parsed comes from outside, and must not make the program panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice))]
 
+mod attach;
 pub mod attestation;
 pub mod content;
 pub mod copy;

@@ -1,20 +1,17 @@
 //! Promotion records: source, destination and previous digest of a promoted image, attached to it as an artifact.
 
-use bp_artifact::{
-    Digest, Repository,
-    media_type::{OCI_EMPTY, OCI_MANIFEST},
-};
+use bp_artifact::{Digest, Repository};
 use bytes::Bytes;
-use futures_util::stream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    content::{Descriptor, Manifest},
+    attach::attach,
+    content::Descriptor,
     copy::{CopyOutcome, ImageReport, TagChange},
     registry::RepositoryClient,
-    store::{BlobStream, PutError, StoreError},
+    store::StoreError,
 };
 
 /// The annotations that distinguish the records of one image in a list of referrers.
@@ -159,33 +156,13 @@ impl PromotionRecord {
         let subject = self.digest.clone().into();
         let subject = repository.manifest(&subject).await?.descriptor();
         let record = Bytes::from(json!(self).to_string());
-        let layer = Descriptor::of(Self::MEDIA_TYPE, Digest::sha256(&record), record.len() as u64);
-        let config = Descriptor::of(OCI_EMPTY, Digest::sha256("{}"), 2);
-        for (blob, bytes) in [(&layer, record), (&config, Bytes::from_static(b"{}"))] {
-            if repository.has_blob(&blob.digest).await? {
-                continue;
-            }
-            let bytes: BlobStream = Box::pin(stream::once(async { Ok(bytes) }));
-            let put = repository.put_blob(blob, None, Box::pin(async { Ok(bytes) })).await;
-            put.map_err(|error| match error {
-                PutError::Source(error) | PutError::Destination(error) => error,
-            })?;
-        }
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": Self::MEDIA_TYPE,
-            "config": config, "layers": [layer], "subject": subject,
-            "annotations": {
-                "org.opencontainers.image.created": self.at,
-                SOURCE: self.source,
-                DESTINATION: self.destination,
-                REFERENCE: self.reference,
-            },
+        let annotations = json!({
+            "org.opencontainers.image.created": self.at,
+            SOURCE: self.source,
+            DESTINATION: self.destination,
+            REFERENCE: self.reference,
         });
-        let bytes = Bytes::from(manifest.to_string());
-        let manifest =
-            Manifest { media_type: OCI_MANIFEST.to_owned(), digest: Digest::sha256(&bytes), bytes };
-        repository.put_referrer(&self.digest, &manifest).await?;
-        Ok(manifest.digest)
+        attach(repository, &subject, Self::MEDIA_TYPE, record, annotations).await
     }
 
     /// Whether `listed` is a record of the same promotion of the same image.

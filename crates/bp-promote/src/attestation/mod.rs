@@ -14,7 +14,7 @@ mod key;
 mod key_id;
 mod predicate;
 mod statement;
-mod store;
+pub(crate) mod store;
 
 pub use self::{
     bundle::Bundle,

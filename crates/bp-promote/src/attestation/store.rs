@@ -1,9 +1,6 @@
 //! Attach statements to an image, and read them.
 
-use bp_artifact::{
-    Digest,
-    media_type::{OCI_EMPTY, OCI_MANIFEST},
-};
+use bp_artifact::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -11,8 +8,9 @@ use serde_json::json;
 
 use super::{AttestationError, Bundle, Envelope, Keyring, PublicKey, Signer, Statement};
 use crate::{
-    content::{Descriptor, Manifest, Reference},
-    store::{BlobStream, Destination, PutError, Source, StoreError},
+    attach,
+    content::{Descriptor, Reference},
+    store::{Destination, Source, StoreError},
 };
 
 /// The annotations of cosign's attestations.
@@ -71,32 +69,13 @@ pub async fn attach<S: Destination + ?Sized>(
     let subject = subject.ok_or_else(|| AttestationError::Unexpected {
         reason: format!("{} has no image {image}", destination.name()),
     })?;
-    let layer = Descriptor::of(Bundle::MEDIA_TYPE, Digest::sha256(&bundle), bundle.len() as u64);
-    let config = Descriptor::of(OCI_EMPTY, Digest::sha256("{}"), 2);
-    for (blob, bytes) in [(&layer, bundle), (&config, Bytes::from_static(b"{}"))] {
-        if destination.has_blob(blob).await? {
-            continue;
-        }
-        let bytes: BlobStream = Box::pin(stream::once(async { Ok(bytes) }));
-        let put = destination.put_blob(blob, None, Box::pin(async { Ok(bytes) })).await;
-        put.map_err(|error| match error {
-            PutError::Source(error) | PutError::Destination(error) => error,
-        })?;
-    }
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": Bundle::MEDIA_TYPE,
-        "config": config, "layers": [layer],
-        "subject": Descriptor::of(subject.media_type, image.clone(), subject.size),
-        "annotations": {
-            "org.opencontainers.image.created": at,
-            CONTENT: "dsse-envelope",
-            PREDICATE: statement.predicate_type,
-        },
+    let subject = Descriptor::of(subject.media_type, image.clone(), subject.size);
+    let annotations = json!({
+        "org.opencontainers.image.created": at,
+        CONTENT: "dsse-envelope",
+        PREDICATE: statement.predicate_type,
     });
-    let bytes = Bytes::from(manifest.to_string());
-    let manifest = Manifest { media_type: OCI_MANIFEST.to_owned(), digest: Digest::sha256(&bytes), bytes };
-    destination.put_referrer(image, &manifest).await?;
-    Ok(manifest.digest)
+    Ok(attach::attach(destination, &subject, Bundle::MEDIA_TYPE, bundle, annotations).await?)
 }
 
 /// The statements of these types that are attached to an image and signed with one of the keys.
@@ -116,7 +95,17 @@ pub async fn attestations<S: Source + ?Sized>(
     types: &[&str],
     known: &Keyring,
 ) -> Result<Attestations, AttestationError> {
-    let listed = source.referrers(image).await?;
+    among(source, image, source.referrers(image).await?, types, known).await
+}
+
+/// As [`attestations`], among the referrers of the image, which are `listed`.
+pub(crate) async fn among<S: Source + ?Sized>(
+    source: &S,
+    image: &Digest,
+    listed: Vec<Descriptor>,
+    types: &[&str],
+    known: &Keyring,
+) -> Result<Attestations, AttestationError> {
     if listed.len() > REFERRERS {
         return Err(AttestationError::TooMany { image: image.clone(), most: REFERRERS });
     }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{Approval, Fact, Recall, TrustedKeys, Upstream, evaluate};
 use crate::{
     attestation::{
-        Approved, Attached, AttestationError, Deployed, Entered, KeyId, Predicate, Recalled, attestations,
+        Approved, Attached, AttestationError, Deployed, Entered, KeyId, Predicate, Recalled, store,
     },
     store::Source,
 };
@@ -111,7 +111,8 @@ impl Evidence {
         image: &Digest,
         keys: &TrustedKeys,
     ) -> Result<Self, AttestationError> {
-        let kinds = source.referrers(image).await?.into_iter().filter_map(|listed| listed.artifact_type);
+        let listed = source.referrers(image).await?;
+        let kinds = listed.iter().filter_map(|listed| listed.artifact_type.clone());
         let mut evidence = Evidence {
             image: image.clone(),
             keys: keys.clone(),
@@ -122,7 +123,7 @@ impl Evidence {
             kinds: kinds.collect(),
             ignored: Vec::new(),
         };
-        let found = attestations(source, image, TYPES, &keys.all()).await?;
+        let found = store::among(source, image, listed, TYPES, &keys.all()).await?;
         evidence.ignored.extend(found.ignored.iter().map(|(record, error)| (record.clone(), chain(error))));
         for attached in found.valid {
             let record = attached.record.clone();
